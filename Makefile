@@ -1,0 +1,47 @@
+PYTHON ?= python3
+SCALE  ?= demo
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := lab,dev$(if $(shell command -v nvidia-smi),$(comma)gpu)
+comma  := ,
+ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test notebooks bench gallery format lock clean
+
+help:        ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+lab: $(VENV)/ready        ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
+
+test: $(VENV)/ready       ## unit tests, notebooks, browser tests
+	$(BIN)/pytest
+
+notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)
+	$(BIN)/python tools/notebooks.py --scale $(SCALE)
+
+bench: $(VENV)/ready      ## print speed ratios
+	$(BIN)/python tools/bench.py
+
+gallery: $(VENV)/ready    ## redraw docs/gallery and the README's table from build/
+	$(BIN)/python tools/gallery.py
+
+format: $(VENV)/ready     ## ruff: lint and format code and notebooks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/ready       ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --universal --upgrade --quiet --all-extras --no-emit-index-url \
+	    --no-emit-find-links --no-annotate --no-header --no-emit-package inrlib \
+	    --output-file requirements.lock pyproject.toml
+
+clean:       ## remove the environment and all that was built
+	rm -rf $(VENV) build
+
+# The environment: made once, and again when the pins change.
+$(VENV)/ready: pyproject.toml requirements.lock postBuild
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./postBuild
+	touch $@

@@ -1,0 +1,196 @@
+"""Data in, matplotlib artists out: one figure style for the whole suite.
+
+Every function that draws into an axis returns a function `update(data)` which changes the artists
+in place; an explorer calls it for each frame, a notebook ignores it. No pyplot: a `Figure` shows
+itself as a PNG, so it needs no back end and looks the same under papermill and in JupyterLab.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+
+__all__ = [
+    "COLOURS",
+    "Figure",
+    "colour",
+    "curves",
+    "figure",
+    "legend",
+    "picture",
+    "recovery",
+    "spectrum",
+    "stems",
+]
+
+STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "image.cmap": "magma",
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+}
+matplotlib.rcParams.update(STYLE)
+
+COLOURS = {
+    "target": "#000000",
+    "SIREN": "#0072B2",
+    "FFN": "#D55E00",
+    "single frequency": "#009E73",
+    "positional encoding": "#CC79A7",
+    "MLP": "#E69F00",
+    "MFN": "#56B4E9",
+}
+"""One colour for one family in every figure, from the palette of Okabe and Ito (2008)."""
+
+Update = Callable[..., None]
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that shows itself in a notebook without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def figure(
+    rows: int = 1, columns: int = 1, width: float = 9.0, height: float = 3.0, **gridspec
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure, width × height inches, and its axes as an array (rows, columns)."""
+    fig = Figure(figsize=(width, height))
+    return fig, fig.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
+
+
+def colour(family: str, shade: float = 0.0) -> tuple[float, float, float]:
+    """The family's colour, lighter for shade in (0, 1], darker for shade in [−1, 0)."""
+    base = np.asarray(matplotlib.colors.to_rgb(COLOURS[family]))
+    end = 1.0 if shade > 0 else 0.0
+    return tuple(base + abs(shade) * (end - base))
+
+
+def picture(ax: Axes, pixels: np.ndarray, title: str = "") -> Update:
+    """A grey or colour picture, values clipped to [0, 1]."""
+    ready = lambda pixels: np.clip(np.asarray(pixels).squeeze(), 0, 1)  # noqa: E731
+    image = ax.imshow(ready(pixels), cmap="gray", vmin=0, vmax=1)
+    _no_ticks(ax, title)
+    return lambda pixels: image.set_data(ready(pixels))
+
+
+def spectrum(
+    ax: Axes, level: np.ndarray, limits: tuple[float, float] = (-100, 0), title: str = ""
+) -> Update:
+    """A centred two-dimensional spectrum in dB, zero frequency in the middle."""
+    level = np.asarray(level)
+    half = level.shape[0] // 2
+    extent = (-half - 0.5, level.shape[1] - half - 0.5, level.shape[0] - half - 0.5, -half - 0.5)
+    image = ax.imshow(level, vmin=limits[0], vmax=limits[1], extent=extent, interpolation="nearest")
+    _no_ticks(ax, title)
+    ax.set_xticks([-half, 0, half - 1])
+    return lambda level: image.set_data(np.asarray(level))
+
+
+def _no_ticks(ax: Axes, title: str) -> None:
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)
+
+
+def stems(
+    ax: Axes,
+    frequencies: np.ndarray,
+    levels: Mapping[str, np.ndarray],
+    colours: Mapping[str, str],
+    floor: float = -100,
+    marks: Sequence[float] = (),
+) -> Update:
+    """One-dimensional spectra in dB over Hz, drawn as lines from the floor; `marks` are labelled.
+
+    The first series is drawn widest, so that those on top leave it visible.
+    """
+    artists = {}
+    for place, (name, level) in enumerate(levels.items()):
+        width = 5.0 - 3.4 * place / max(len(levels) - 1, 1)
+        artists[name] = ax.vlines(
+            frequencies, floor, np.maximum(level, floor), color=colours[name], lw=width, label=name
+        )
+    ax.set(ylim=(floor, 12), xlim=(-1, frequencies[-1] + 1))
+    ax.set(xlabel="frequency (Hz)", ylabel="amplitude (dB)")
+    for mark in marks:
+        ax.annotate(f"{mark:g} Hz", (mark, 3), ha="center", fontsize=10)
+
+    def update(levels: Mapping[str, np.ndarray]) -> None:
+        for name, level in levels.items():
+            top = np.maximum(np.asarray(level), floor)
+            low = np.full_like(top, floor)
+            artists[name].set_segments(
+                np.stack([np.stack([frequencies, low], -1), np.stack([frequencies, top], -1)], 1)
+            )
+
+    return update
+
+
+def curves(
+    ax: Axes,
+    x: np.ndarray,
+    series: Mapping[str, np.ndarray],
+    colours: Mapping[str, object] | None = None,
+    **labels: str,
+) -> Update:
+    """Named curves over a common x; `labels` go to `ax.set` (xlabel, ylabel, xscale, …)."""
+    colours = colours or {}
+    artists = {
+        name: ax.plot(x, np.asarray(y), color=colours.get(name), label=name)[0]
+        for name, y in series.items()
+    }
+    ax.grid(True)
+    ax.set(**labels)
+
+    def update(series: Mapping[str, np.ndarray]) -> None:
+        for name, y in series.items():
+            artists[name].set_ydata(np.asarray(y))
+
+    return update
+
+
+def legend(ax: Axes, **options) -> None:
+    """A legend that does not cover the data: above the axes unless told otherwise."""
+    ax.legend(**{"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": 4} | options)
+
+
+def recovery(
+    columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    limits: tuple[float, float] = (-100, 0),
+) -> Figure:
+    """Figures 2, 6, 7 and 8: a column per network with picture, DFT magnitude and its centre.
+
+    Args:
+      columns: title → (pixels (H, W, C), level (H, W) in dB, centre of the level in dB).
+      limits: colour range in dB.
+    """
+    fig, axes = figure(3, len(columns), width=2.3 * len(columns) + 1.2, height=7.2)
+    for column, (title, (pixels, level, centre)) in zip(axes.T, columns.items(), strict=True):
+        picture(column[0], pixels, title)
+        spectrum(column[1], level, limits)
+        spectrum(column[2], centre, limits)
+    for ax, label in zip(
+        axes[:, 0], ("reconstruction", "DFT magnitude", "centre 32×32"), strict=True
+    ):
+        ax.set_ylabel(label)
+    fig.colorbar(axes[1, 0].images[0], ax=axes[1:], label="magnitude (dB)", shrink=0.6)
+    return fig

@@ -1,0 +1,187 @@
+"""What is represented: coordinate grids, tones and pictures.
+
+An implicit neural representation maps a coordinate r ∈ R^D to a value g(r) ∈ R^C. Here a signal is
+always a pair of arrays: coordinates (N, D) and values (N, C), N = the number of samples. Pictures
+keep their shape (height, width, channels) until `samples` flattens them.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image, UnidentifiedImageError
+from skimage import data, transform
+
+__all__ = ["PICTURES", "check_picture", "grey", "grid", "picture", "resize", "samples", "tone"]
+
+PICTURES = ("astronaut", "camera", "chelsea", "coffee")
+"""Names of the photographs that scikit-image carries in its package: no download."""
+
+_LUMA = (0.299, 0.587, 0.114)
+_LARGEST_SIDE = 8192
+
+
+def grid(
+    shape: int | tuple[int, ...], low: float = 0.0, high: float = 1.0
+) -> Float[np.ndarray, "N D"]:
+    """Evenly spaced coordinates on [low, high)^D, the end point excluded.
+
+    The excluded end makes the grid periodic: sample n is at low + (high − low) n / size, so a
+    sinusoid of k periods falls exactly into bin k of the DFT.
+
+    Args:
+      shape: samples along each axis; the first axis varies slowest. An integer means one axis.
+      low, high: the interval, the same for every axis. The paper uses [−1, 1) for the pictures of
+        Section 4 and [0, 1) elsewhere.
+
+    Returns:
+      Coordinates (N, D), float64, N = the product of `shape`.
+
+    Raises:
+      ValueError: an axis without samples, or high ≤ low.
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not shape or any(size < 1 for size in shape):
+        raise ValueError(f"grid: shape={shape} needs at least one sample along every axis.")
+    if not low < high:
+        raise ValueError(f"grid: low={low} must be smaller than high={high}.")
+    axes = [low + (high - low) * np.arange(size) / size for size in shape]
+    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=-1)
+
+
+def tone(frequency: float, r: Float[np.ndarray, "N 1"]) -> Float[np.ndarray, "N 1"]:
+    """The pure tone g(r) = sin(2π f r) of Section 4.2.
+
+    Args:
+      frequency: f in Hz, that is cycles per unit of r.
+      r: coordinates (N, 1).
+
+    Raises:
+      ValueError: a frequency that is negative or not finite.
+    """
+    if not (np.isfinite(frequency) and frequency >= 0):
+        raise ValueError(f"tone: frequency={frequency} must be a finite number of Hz, at least 0.")
+    return np.sin(2 * np.pi * frequency * np.asarray(r))
+
+
+def picture(
+    source: str | Path = "astronaut", size: int | None = None
+) -> Float[np.ndarray, "H W 3"]:
+    """A colour picture with values in [0, 1], cropped to a centred square.
+
+    Args:
+      source: one of `PICTURES`, or the path of an image file that Pillow can read.
+      size: side of the square in pixels after resizing; None keeps the shorter side.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a file that is no picture or is larger than 8192 pixels a side.
+    """
+    if str(source) in PICTURES:
+        pixels = getattr(data, str(source))()
+    else:
+        pixels = _read(Path(source))
+    pixels = np.asarray(pixels, dtype=np.float64) / 255
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    side = min(pixels.shape[:2])
+    top, left = ((extent - side) // 2 for extent in pixels.shape[:2])
+    square = pixels[top : top + side, left : left + side, :3]
+    return square if size is None else resize(square, size)
+
+
+def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"picture: source={str(path)!r} is neither a file nor one of {', '.join(PICTURES)}; "
+            "give one of these names or the path of a PNG or JPEG."
+        )
+    try:
+        with Image.open(path) as image:
+            if max(image.size) > _LARGEST_SIDE:
+                raise ValueError(
+                    f"picture: {path.name} has {image.size[0]}×{image.size[1]} pixels; make it at "
+                    f"most {_LARGEST_SIDE} pixels a side."
+                )
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"picture: {path.name} cannot be read as a picture ({error}); give a PNG or JPEG."
+        ) from error
+
+
+def check_picture(pixels: Float[np.ndarray, "H W C"], channels: int | None = None) -> np.ndarray:
+    """The picture as float64 (H, W, C), or a clear error.
+
+    Args:
+      pixels: (H, W) or (H, W, C) with values in [0, 1], or unsigned bytes in [0, 255].
+      channels: C that is asked for; None takes what comes.
+
+    Raises:
+      ValueError: wrong shape, wrong number of channels, values out of range or not finite.
+    """
+    pixels = np.asarray(pixels)
+    if pixels.dtype == np.uint8:
+        pixels = pixels / 255
+    elif not np.issubdtype(pixels.dtype, np.floating):
+        raise ValueError(
+            f"pixels: dtype={pixels.dtype} is neither floating nor uint8; divide by the white level."
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or min(pixels.shape) < 1:
+        raise ValueError(f"pixels: shape={pixels.shape} must be (height, width[, channels]).")
+    if channels is not None and pixels.shape[-1] != channels:
+        remedy = "repeat the grey channel" if pixels.shape[-1] == 1 else "use signals.grey"
+        raise ValueError(f"pixels: {pixels.shape[-1]} channels where {channels} are due; {remedy}.")
+    if not np.isfinite(pixels).all():
+        count = int((~np.isfinite(pixels)).sum())
+        raise ValueError(f"pixels: {count} values are NaN or infinite; replace them first.")
+    if pixels.min() < 0 or pixels.max() > 1:
+        raise ValueError(
+            f"pixels: values span [{pixels.min():.3g}, {pixels.max():.3g}]; rescale them to [0, 1]."
+        )
+    return pixels.astype(np.float64)
+
+
+def grey(pixels: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 1"]:
+    """Luma 0.299 R + 0.587 G + 0.114 B of a colour picture (ITU-R BT.601).
+
+    Raises:
+      ValueError: anything that `check_picture` refuses, and a picture that is not RGB.
+    """
+    return check_picture(pixels, channels=3) @ np.asarray(_LUMA)[:, None]
+
+
+def resize(pixels: Float[np.ndarray, "H W C"], size: int) -> Float[np.ndarray, "size size C"]:
+    """The picture at size×size, low-pass filtered before it is sampled down.
+
+    Raises:
+      ValueError: size < 1, or anything that `check_picture` refuses.
+    """
+    if size < 1:
+        raise ValueError(f"resize: size={size} must be at least 1 pixel.")
+    pixels = check_picture(pixels)
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.clip(transform.resize(pixels, (size, size), anti_aliasing=True), 0, 1)
+
+
+def samples(
+    pixels: Float[np.ndarray, "H W C"], low: float = -1.0, high: float = 1.0
+) -> tuple[Float[Array, "N D"], Float[Array, "N C"]]:
+    """A picture as coordinates and values, float32: what a network is fitted to.
+
+    Args:
+      pixels: (H, W, C), rows first: r = (row, column).
+      low, high: the interval of each coordinate, end point excluded.
+
+    Raises:
+      ValueError: anything that `check_picture` refuses.
+    """
+    pixels = check_picture(pixels)
+    r = grid(pixels.shape[:2], low, high)
+    return jnp.asarray(r, jnp.float32), jnp.asarray(
+        pixels.reshape(-1, pixels.shape[-1]), jnp.float32
+    )
