@@ -2,9 +2,10 @@
 
     θ* = argmin ½ mean |f_θ(r) − g(r)|²
 
-`fit` runs the paper's protocol: a first-order optimiser on all samples, or on random ones. The whole
-loop is one compiled function whose length is an argument: neither a new number of steps, nor a
-snapshot, nor a slider compiles it again. `fit_many` trains a stack of networks in the same loop.
+`fit` runs the paper's protocol: a first-order optimiser on all samples, or on random ones. The
+whole loop is one compiled function whose length is an argument: neither a new number of steps, nor
+a snapshot, nor a slider compiles it again. That is why it is a `fori_loop` and not a `scan`, whose
+length is part of the program. `fit_many` trains a stack of networks in the same loop.
 """
 
 import os
@@ -331,8 +332,8 @@ def _check(network, theta, data, steps, batch, key, snapshots, many) -> None:
     needed = 4 * members * (batch or len(r)) * widths * g.dtype.itemsize
     if needed > (free := _memory()):
         raise ValueError(
-            f"r: {batch or len(r):,} samples need about {needed / 2**30:.1f} GiB of activations and "
-            f"the device has {free / 2**30:.1f} GiB; pass batch=… or a coarser grid."
+            f"r: {batch or len(r):,} samples need about {needed / 2**30:.1f} GiB of activations "
+            f"and the device has {free / 2**30:.1f} GiB; pass batch=… or a coarser grid."
         )
 
 

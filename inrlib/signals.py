@@ -78,10 +78,7 @@ def picture(
       FileNotFoundError: no such file.
       ValueError: a file that is no picture or is larger than 8192 pixels a side.
     """
-    if str(source) in PICTURES:
-        pixels = getattr(data, str(source))()
-    else:
-        pixels = _read(Path(source))
+    pixels = getattr(data, str(source))() if str(source) in PICTURES else _read(Path(source))
     pixels = np.asarray(pixels, dtype=np.float64) / 255
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
@@ -126,7 +123,7 @@ def check_picture(pixels: Float[np.ndarray, "H W C"], channels: int | None = Non
         pixels = pixels / 255
     elif not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(
-            f"pixels: dtype={pixels.dtype} is neither floating nor uint8; divide by the white level."
+            f"pixels: dtype={pixels.dtype} is neither float nor uint8; divide by the white level."
         )
     if pixels.ndim == 2:
         pixels = pixels[..., None]
