@@ -362,6 +362,9 @@ def imperfect_recovery(
         },
     )
     pixels = signals.picture(size=64) if pixels is None else signals.check_picture(pixels, 3)
+    if min(pixels.shape[:2]) < 32:
+        height, width, _ = pixels.shape
+        raise ValueError(f"pixels: {height}×{width} is too small; take at least 32×32.")
     r, g = signals.samples(pixels)
     theta = networks.init(network, jax.random.key(seed), dims=2)
 

@@ -44,7 +44,7 @@ def lines(
     n = values.shape[0]
     if hann:
         window = 1 - np.cos(2 * np.pi * np.arange(n) / n)
-        values = values * jnp.asarray(window[:, None], values.dtype)
+        values = values * window[:, None].astype(values.dtype)
     weight = np.full((n // 2 + 1, 1), 2.0)
     weight[0] = 1
     if n % 2 == 0:

@@ -71,10 +71,11 @@ def test_setting_moves_without_compiling(name, setting, compiled):
     network = FAMILIES[name]
     theta = networks.init(network, KEY, 2)
     apply = jax.jit(network.apply)
-    apply(networks.tune(theta, **{setting: 2.0}), jnp.ones((3, 2)))
+    r = jnp.full((3, 2), 0.3)
+    apply(networks.tune(theta, **{setting: 2.0}), r)
     compiled.clear()
-    before = apply(networks.tune(theta, **{setting: 3.0}), jnp.ones((3, 2)))
-    after = apply(networks.tune(theta, **{setting: 4.0}), jnp.ones((3, 2)))
+    before = apply(networks.tune(theta, **{setting: 3.0}), r)
+    after = apply(networks.tune(theta, **{setting: 4.0}), r)
     assert not compiled
     assert not np.allclose(before, after)
 

@@ -65,7 +65,7 @@ def test_picture_reads_a_file_and_crops_its_centre(tmp_path):
 
 
 def test_picture_names_a_missing_file():
-    with pytest.raises(FileNotFoundError, match="nowhere.png.*astronaut"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png.*astronaut"):
         signals.picture("nowhere.png")
 
 
