@@ -29,9 +29,9 @@ from PIL import Image
 
 from inrlib import networks, plots, signals, spectra
 from inrlib.fitting import fit, readout
-from inrlib.networks import FFN, SIREN, SingleFrequency
+from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
-__all__ = ["Explorer", "aliasing", "first_look", "imperfect_recovery", "slider"]
+__all__ = ["Explorer", "aliasing", "families", "first_look", "imperfect_recovery", "slider"]
 
 EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
 """Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
@@ -177,7 +177,7 @@ def _follow(
 
     def train(report, **settings):
         start = networks.tune(theta, **settings)
-        tell = lambda step: report(step / steps)  # noqa: E731
+        tell = lambda step: report(step / steps)
         options = {"steps": steps, "learning_rate": learning_rate, "progress": tell}
         return look(fit(network, start, *samples, **options).theta)
 
@@ -200,7 +200,7 @@ def first_look(seed: int = 0) -> Explorer:
     def look(theta):
         f = network.apply(theta, r)
         f = (f - f.mean()) / f.std()
-        return f[:, 0], spectra.decibels(spectra.lines(f)[1][:, 0])
+        return f[:, 0], spectra.decibels(spectra.lines(f, hann=True)[1][:, 0])
 
     def draw(frame):
         fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3)
@@ -219,6 +219,63 @@ def first_look(seed: int = 0) -> Explorer:
 
     controls = {"omega0": slider("ω0", "rad per unit", 3, 300, 30)}
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
+
+
+def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
+    """Eq. 1 before any training: the family, its mapping frequencies, what it draws.
+
+    One slider moves every family's own setting: the scale multiplies ω0 = 30, σ = 3, f0 = 0.5.
+    """
+    r = jnp.asarray(signals.grid((pixels_a_side,) * 2, -1, 1), jnp.float32)
+    cases = {
+        "SIREN": (SIREN((128,) * 3), "omega0", 30.0),
+        "FFN": (FFN((128,) * 3), "sigma", 3.0),
+        "single frequency": (SingleFrequency((128,) * 3), "f0", 0.5),
+        "positional encoding": (PositionalEncoding((128,) * 3, octaves=5), "f0", 0.5),
+    }
+
+    def looker(network, theta):
+        @jax.jit
+        def look(theta):
+            f = network.apply(theta, r).reshape(pixels_a_side, pixels_a_side, 1)
+            f = (f - f.mean()) / f.std()
+            Omega, _ = networks.frequencies(network, theta, 2)
+            return Omega, f / 5 + 0.5, spectra.decibels(spectra.centred(f))
+
+        return lambda **setting: look(networks.tune(theta, **setting))
+
+    key = jax.random.key(seed)
+    looks = {
+        name: (looker(network, networks.init(network, key, 2)), setting, usual)
+        for name, (network, setting, usual) in cases.items()
+    }
+
+    def compute(family, scale):
+        look, setting, usual = looks[family]
+        return family, *look(**{setting: scale * usual})
+
+    def draw(frame):
+        fig, (axes,) = plots.figure(1, 3, width=10.5, height=3.4)
+        points = plots.plane(axes[0], frame[1], limit=16)
+        axes[0].set_title("mapping frequencies Ω")
+        picture = plots.picture(axes[1], frame[2], "untrained output")
+        level = plots.spectrum(axes[2], frame[3], (-60, 0), "its DFT magnitude")
+        fig.colorbar(axes[2].images[0], ax=axes[2], label="dB", shrink=0.8)
+
+        def update(frame):
+            points(frame[1], plots.COLOURS[frame[0]])
+            picture(frame[2])
+            level(frame[3])
+
+        return fig, update
+
+    controls = {
+        "family": widgets.Dropdown(
+            options=list(cases), description="family", style={"description_width": "9em"}
+        ),
+        "scale": slider("scale", "× usual", 0.1, 10, 1),
+    }
+    return Explorer(controls, compute, None, draw)
 
 
 def aliasing(
@@ -305,6 +362,9 @@ def imperfect_recovery(
         },
     )
     pixels = signals.picture(size=64) if pixels is None else signals.check_picture(pixels, 3)
+    if min(pixels.shape[:2]) < 32:
+        height, width, _ = pixels.shape
+        raise ValueError(f"pixels: {height}×{width} is too small; take at least 32×32.")
     r, g = signals.samples(pixels)
     theta = networks.init(network, jax.random.key(seed), dims=2)
 
