@@ -143,12 +143,19 @@ def _gram_trace(network, tiles, theta, r1, r2):
         def block(i, j, height, width):
             cut = lax.dynamic_slice_in_dim
             return sum(
-                (cut(a.Z, i, height) @ cut(b.Z, j, width).T + float(a.bias))
-                * (cut(a.delta, i, height) @ cut(b.delta, j, width).T)
+                (_products(cut(a.Z, i, height), cut(b.Z, j, width)) + float(a.bias))
+                * _products(cut(a.delta, i, height), cut(b.delta, j, width))
                 for a, b in zip(one, two, strict=True)
             )
 
         return _assemble(block, len(r1), len(r1 if r2 is None else r2), r2 is None, tiles)
+
+
+def _products(a: Float[Array, "N F"], b: Float[Array, "M F"]) -> Float[Array, "N M"]:
+    """a bᵀ; for a few columns written out, so that the compiler fuses it with what follows."""
+    if a.shape[1] > 4:
+        return a @ b.T
+    return sum((x[:, None] * y for x, y in zip(a.T, b.T, strict=True)), jnp.zeros((), a.dtype))
 
 
 def _beside(layer: _Layer) -> _Layer:
@@ -239,7 +246,7 @@ def _assemble(block, rows: int, columns: int, symmetric: bool, tiles: tuple[int,
     """Θ block by block; the last blocks overlap those before them, so that all are of one size."""
     height, width = min(tiles[0], rows), min(tiles[0], columns)
     strip = min(tiles[1], height)
-    places = lambda size, step: [min(i, size - step) for i in range(0, size, step)]  # noqa: E731
+    places = lambda size, step: [min(i, size - step) for i in range(0, size, step)]
     corners = jnp.asarray(
         [(i, j) for i in places(rows, height) for j in places(columns, width)
          if j <= i or not symmetric], jnp.int32,
@@ -316,7 +323,7 @@ def _apply(network, chunk, theta, r, V):
         return jax.tree.map(jnp.add, U, part), None
 
     def push(r):
-        one = lambda U: jax.jvp(at(r), (theta["params"],), (U,))[1]  # noqa: E731
+        one = lambda U: jax.jvp(at(r), (theta["params"],), (U,))[1]
         return jnp.einsum("kcnc->nk", jax.vmap(jax.vmap(one))(U)) / C
 
     with jax.default_matmul_precision("highest"):
@@ -378,7 +385,7 @@ def leading(
     samples: int,
     k: int = 10,
     *,
-    steps: int = 6,
+    steps: int = 5,
     spare: int = 6,
     previous: Eigen | None = None,
     dtype: Any = jnp.float32,
@@ -414,51 +421,42 @@ def leading(
         raise ValueError(f"leading: k={k} must lie between 1 and the number of samples {samples}.")
     if steps < 1 or spare < 0:
         raise ValueError(f"leading: steps={steps} and spare={spare} must be at least 1 and 0.")
-    width = min(k + spare, samples)
-    steps = min(steps, samples // width - 1)
+    width = k + spare
     V = jax.random.normal(jax.random.key(0), (samples, width), dtype)
-    if previous is not None:
+    if samples <= width * (steps + 1):  # so few that the span would be all of them
+        V, steps = jnp.eye(samples, dtype=dtype), 0
+    elif previous is not None:
         V = V.at[:, :k].set(previous.functions.astype(V.dtype))
     return align(_leading(apply, V, k, steps), previous)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _krylov(apply, V, k, steps):
-    N = len(V)
-    with jax.default_matmul_precision("highest"):
-        basis, images = [], []
-        for _ in range(steps + 1):
-            V = _orthonormal(V, basis)
-            basis.append(V)
-            V = apply(V)
-            images.append(V)
-        Q, image = jnp.concatenate(basis, axis=1), jnp.concatenate(images, axis=1)
-        small = Q.T @ image
-        values, mix = jnp.linalg.eigh((small + small.T) / 2)
-        values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
-        vectors = Q @ mix
-        residuals = jnp.linalg.norm(image @ mix - vectors * values, axis=0) / values[0]
-    return Eigen(values / N, vectors * N**0.5, residuals)
-
-
 def _leading(apply, V, k, steps):
-    """`apply` as an argument of a compiled function: a pytree, so that its arrays are traced."""
-    if not isinstance(apply, jax.tree_util.Partial):
-        apply = (
-            jax.tree_util.Partial(apply.func, *apply.args)
-            if isinstance(apply, partial)
-            else jax.tree_util.Partial(apply)
-        )
+    """`apply` as a pytree, so that the arrays in it are arguments of the compiled function."""
+    if isinstance(apply, partial):
+        apply = jax.tree_util.Partial(apply.func, *apply.args)
+    elif not isinstance(apply, jax.tree_util.Partial):
+        apply = jax.tree_util.Partial(apply)
     return _krylov(apply, V, k, steps)
 
 
-def _orthonormal(V, basis):
-    """V made orthonormal and orthogonal to the basis; twice is enough (Kahan)."""
-    for _ in range(2):
-        for Q in basis:
-            V = V - Q @ (Q.T @ V)
-        V = jnp.linalg.qr(V)[0]
-    return V
+@partial(jax.jit, static_argnums=(2, 3))
+def _krylov(apply, V, k, steps):
+    N, width = V.shape
+    with jax.default_matmul_precision("highest"):
+        basis = V = jnp.linalg.qr(V)[0]
+        image = apply(V)
+        for _ in range(steps):
+            V = image[:, -width:]
+            for _ in range(2):  # once leaves rounding behind, twice is enough (Kahan)
+                V = jnp.linalg.qr(V - basis @ (basis.T @ V))[0]
+            basis = jnp.concatenate([basis, V], axis=1)
+            image = jnp.concatenate([image, apply(V)], axis=1)
+        small = basis.T @ image
+        values, mix = jnp.linalg.eigh((small + small.T) / 2)
+        values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
+        vectors = basis @ mix
+        residuals = jnp.linalg.norm(image @ mix - vectors * values, axis=0) / values[0]
+    return Eigen(values / N, vectors * N**0.5, residuals)
 
 
 def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) -> Eigen:
@@ -472,7 +470,7 @@ def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) 
     Raises:
       ValueError: a previous frame on another grid or of another number of eigenfunctions.
     """
-    values, functions, residuals = eigen
+    functions = eigen.functions
     if previous is None:
         largest = jnp.argmax(jnp.abs(functions), axis=0)
         signs = jnp.sign(jnp.take_along_axis(functions, largest[None], axis=0))
@@ -575,7 +573,9 @@ def centroids(functions: Float[Array, "N K"], shape: tuple[int, ...]) -> Float[A
       ValueError: a grid of another size or of more than two axes.
     """
     if len(shape) > 2 or np.prod(shape) != len(functions):
-        raise ValueError(f"centroids: shape={shape} must be (H, W) or (N,) and hold {len(functions)}.")
+        raise ValueError(
+            f"centroids: shape={shape} must be (H, W) or (N,) and hold {len(functions)}."
+        )
     pictures = functions.T.reshape(-1, *shape, *((1,) * (3 - len(shape))))
     return jax.vmap(lambda picture: spectra.centroid(spectra.centred(picture)))(pictures)
 
