@@ -45,7 +45,7 @@ def slider(
     layout = widgets.Layout(width="30em", max_width="100%")
     common = {"description": f"{label} ({unit})", "value": value, "style": style, "layout": layout}
     if log:
-        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.01}
+        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.002}
         return widgets.FloatLogSlider(**bounds, readout_format=".3g", **common)
     return widgets.FloatSlider(min=low, max=high, step=(high - low) / 200, **common)
 
