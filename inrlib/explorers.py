@@ -41,11 +41,11 @@ def slider(
     label: str, unit: str, low: float, high: float, value: float, log: bool = True
 ) -> widgets.Widget:
     """A labelled slider whose value can also be typed; logarithmic unless told otherwise."""
-    style = {"description_width": "9em"}
-    layout = widgets.Layout(width="30em", max_width="100%")
+    style = {"description_width": "11em"}
+    layout = widgets.Layout(width="32em", max_width="100%")
     common = {"description": f"{label} ({unit})", "value": value, "style": style, "layout": layout}
     if log:
-        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.01}
+        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
         return widgets.FloatLogSlider(**bounds, readout_format=".3g", **common)
     return widgets.FloatSlider(min=low, max=high, step=(high - low) / 200, **common)
 
@@ -76,7 +76,7 @@ class Explorer:
         self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
         self.status = widgets.HTML()
         self.button = widgets.Button(description="Train to the end", icon="play")
-        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(visibility="hidden"))
+        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(display="none"))
         self.reset = widgets.Button(description="Reset", icon="undo")
         actions = [self.button, self.reset, self.progress] if train else [self.reset]
         self.box = widgets.VBox(
@@ -136,13 +136,13 @@ class Explorer:
 
     def _train(self) -> None:
         self.button.disabled, self.progress.value = True, 0.0
-        self.progress.layout.visibility = "visible"
+        self.progress.layout.display = None
         self._say("training …")
         try:
             self.show(partial(self.train, partial(setattr, self.progress, "value")))
         finally:
             self.button.disabled = False
-            self.progress.layout.visibility = "hidden"
+            self.progress.layout.display = "none"
 
     def _restore(self) -> None:
         for name, value in self._defaults.items():
@@ -271,7 +271,7 @@ def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
 
     controls = {
         "family": widgets.Dropdown(
-            options=list(cases), description="family", style={"description_width": "9em"}
+            options=list(cases), description="family", style={"description_width": "11em"}
         ),
         "scale": slider("scale", "× usual", 0.1, 10, 1),
     }
@@ -306,23 +306,26 @@ def aliasing(
         },
     )
     theta = networks.init(network, jax.random.key(seed), dims=1)
-    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 2 * rate))
-    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, finer))
+    r, curve_r = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 8 * rate))
+    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, curve_r))
+
+    def level(f):
+        return spectra.decibels(spectra.lines(f[::4])[1][:, 0])
 
     def look(theta):
-        f = network.apply(theta, finer)
-        return f[:, 0], spectra.decibels(spectra.lines(f)[1][:, 0])
+        f = network.apply(theta, curve_r)
+        return f[:, 0], level(f)
 
     def draw(frame):
         fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
         colours = {"target": plots.COLOURS["target"], family: plots.COLOURS[family]}
         labels = {"xlabel": "coordinate r", "ylabel": "signal"}
         pair = {"target": target[:, 0], family: frame[0]}
-        curve = plots.curves(left, finer[:, 0], pair, colours, **labels)
+        curve = plots.curves(left, curve_r[:, 0], pair, colours, **labels)
         left.plot(r[:, 0], g[:, 0], "o", ms=5, color=plots.COLOURS["target"], label="samples")
         left.set(xlim=(0, 0.25), ylim=(-2, 2))
         plots.legend(left, ncols=3)
-        pair = {"target": spectra.decibels(spectra.lines(target)[1][:, 0]), family: frame[1]}
+        pair = {"target": level(target), family: frame[1]}
         marks = (frequency, rate - frequency)
         stem = plots.stems(right, np.arange(rate + 1), pair, colours, marks=marks)
 
