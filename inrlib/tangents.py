@@ -124,6 +124,7 @@ def gram(
     kernel = _nt.empirical_ntk_fn(
         _function(network, theta),
         trace_axes=(-1,) if outputs == "trace" else (),
+        vmap_axes=0,
         implementation=_nt.NtkImplementation.JACOBIAN_CONTRACTION,
     )
     return kernel(r1, r2, theta["params"])

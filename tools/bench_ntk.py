@@ -1,0 +1,173 @@
+"""The NTK of the paper's SIREN: speed against neural-tangents and against the machine.
+
+neural-tangents runs whole on a JAX of 2024 only. That environment is made on demand under build/,
+once; without Python 3.11 or without a network the comparison is left out and says so.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bench import matrix_rate, seconds
+
+from inrlib import networks, ntk, signals
+
+ENVIRONMENT = Path(__file__).resolve().parent.parent / "build" / "neural-tangents-env"
+PINS = ("jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy<1.13", "ml-dtypes<0.4", "frozendict")
+
+REFERENCE = """
+import json, sys, time, types
+import jax, jax.numpy as jnp, numpy as np
+sys.modules["neural_tangents.experimental"] = types.ModuleType("experimental")
+import neural_tangents as nt
+
+data = dict(np.load(sys.argv[1]))
+r, omega0, layers = jnp.asarray(data["r"]), 30.0, int(data["layers"])
+params = [(data[f"kernel{i}"], data[f"bias{i}"]) for i in range(layers)]
+
+def network(params, r):
+    z = r
+    for i, (W, b) in enumerate(params):
+        z = z @ W + b
+        z = jnp.sin(omega0 * z) if i + 1 < layers else z
+    return z
+
+for mode, repeat in (("STRUCTURED_DERIVATIVES", 2), ("JACOBIAN_CONTRACTION", 1)):
+    kernel = jax.jit(nt.empirical_ntk_fn(
+        network, trace_axes=(-1,), vmap_axes=0,
+        implementation=getattr(nt.NtkImplementation, mode)), static_argnums=1)
+    compiled = kernel.lower(r, None, params).compile()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        gram = jax.block_until_ready(compiled(r, params))
+        times.append(time.perf_counter() - start)
+    sample = np.asarray(gram[:: len(r) // 64, :: len(r) // 64]).tolist()
+    print(json.dumps({"mode": mode, "seconds": min(times), "sample": sample}), flush=True)
+"""
+
+
+def make_environment() -> Path:
+    """A virtual environment in which neural-tangents 0.6.5 runs as published."""
+    python = ENVIRONMENT / "bin" / "python"
+    if (ENVIRONMENT / "ready").exists():
+        return python
+    base = shutil.which("python3.11")
+    if base is None:
+        raise FileNotFoundError("no python3.11 on the path")
+    subprocess.run([base, "-m", "venv", "--clear", ENVIRONMENT], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, *PINS], check=True)
+    subprocess.run([*install, "--no-deps", "neural-tangents==0.6.5"], check=True)
+    (ENVIRONMENT / "ready").touch()
+    return python
+
+
+def reference(theta, r) -> list[dict]:
+    """What neural-tangents needs for the same kernel, in its own environment."""
+    python = make_environment()
+    params = theta["params"]
+    names = ["first", *sorted(n for n in params if n.startswith("hidden")), "readout"]
+    arrays = {"r": r, "layers": len(names)}
+    for i, name in enumerate(names):
+        arrays |= {f"kernel{i}": params[name]["kernel"], f"bias{i}": params[name]["bias"]}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "siren.npz"
+        np.savez(path, **arrays)
+        result = subprocess.run(
+            [python, "-c", REFERENCE, path], capture_output=True, text=True, check=False
+        )
+    if result.returncode:
+        raise RuntimeError(result.stderr.strip().splitlines()[-1])
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def paper_siren():
+    """Four hidden layers of 256, ω0 = 30."""
+    network = networks.SIREN(widths=(256,) * 3)
+    return network, networks.init(network, jax.random.key(0), 2)
+
+
+def gram() -> None:
+    """Gram matrix and leading eigenfunctions at 64×64."""
+    network, theta = paper_siren()
+    r = jnp.asarray(signals.grid((64, 64)), jnp.float32)
+    rate = matrix_rate(4096)
+    ours = seconds(lambda: ntk.gram(network, theta, r), repeat=9)
+    flops = 2 * len(r) ** 2 * (8 * 256)  # two products for each of four layers, no symmetry
+    print(f"Gram matrix of the paper's SIREN at 64×64: {ours:.3f} s, ", end="")
+    print(f"{flops / ours / rate:.2f} of the matrix-product rate {rate / 1e9:.0f} GFLOP/s")
+    K = ntk.gram(network, theta, r)
+    ten = seconds(lambda: ntk.eigenfunctions(K, 10), repeat=9)
+    print(f"its ten leading eigenfunctions: {ten:.3f} s more, {ten / ours:.2f} of the Gram time")
+    try:
+        results = reference(theta, r)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"neural-tangents on JAX 0.4.23: left out ({error})")
+        return
+    for result in results:
+        name = result["mode"].lower().replace("_", " ")
+        miss = np.abs(K[::64, ::64] - np.array(result["sample"])).max() / K.max()
+        print(f"neural-tangents, {name}: {result['seconds']:.1f} s, ", end="")
+        print(f"ratio {result['seconds'] / ours:.0f}, largest difference {miss:.0e}")
+
+
+def frame() -> None:
+    """What one position of a slider costs at 32×32."""
+    network, theta = paper_siren()
+    r = jnp.asarray(signals.grid((32, 32)), jnp.float32)
+    omegas = iter(np.linspace(20, 40, 100))
+    previous = None
+
+    def once():
+        nonlocal previous
+        now = networks.tune(theta, omega0=next(omegas))
+        previous = ntk.eigenfunctions(ntk.gram(network, now, r), 10, previous)
+        return previous
+
+    once()
+    print(f"slider to ten eigenfunctions at 32×32: {1e3 * seconds(once, repeat=9):.0f} ms")
+
+
+def figure_4() -> None:
+    """Eight networks: Gram matrix, full spectrum and the energy of 100 images, at 64×64."""
+    network, theta = paper_siren()
+    r = jnp.asarray(signals.grid((64, 64)), jnp.float32)
+    images = signals.faces(size=64)
+    g = jnp.asarray(np.concatenate(images).reshape(100, -1).T, jnp.float32)
+    g = g - g.mean(axis=0)
+    start = perf_counter()
+    for omega0 in (5, 10, 20, 30, 40, 60, 80, 100):
+        K = ntk.gram(network, networks.tune(theta, omega0=float(omega0)), r)
+        ntk.energy_concentration(ntk.eigenfunctions(K), g, jnp.logspace(-6, 0, 61))
+    print(f"Fig. 4 at 64×64, eight networks, all eigenfunctions: {perf_counter() - start:.0f} s")
+
+
+def voxels() -> None:
+    """64³ voxels without the matrix: one product with a block of sixteen vectors."""
+    network = networks.SIREN(widths=(256,) * 3)
+    theta = networks.init(network, jax.random.key(0), 3)
+    r = jnp.asarray(signals.grid((64, 64, 64)), jnp.float32)
+    V = jax.random.normal(jax.random.key(0), (len(r), 16))
+    apply = ntk.operator(network, theta, r)
+    jax.block_until_ready(apply(V[:, :1]))
+    start = perf_counter()
+    jax.block_until_ready(apply(V))
+    once = perf_counter() - start
+    print(f"64³ voxels, Θ times 16 vectors without Θ (256 GiB): {once:.0f} s; ", end="")
+    print(f"ten eigenfunctions need six: about {6 * once:.0f} s")
+
+
+def main() -> None:
+    for part in (gram, frame, figure_4, voxels):
+        part()
+
+
+if __name__ == "__main__":
+    main()
