@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 __all__ = [
     "COLOURS",
     "Figure",
+    "atom",
+    "atoms",
     "colour",
     "curves",
     "figure",
@@ -235,3 +237,26 @@ def sampled_tones(
             ax.set_title(f"{name}, {title}", pad=12)
     axes[0, 0].legend(loc="lower right", framealpha=1, frameon=True)
     return fig
+
+
+def atoms(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Figures 5 and 16: eigenfunctions as pictures, one row (K, H, W) a network."""
+    count = max(map(len, rows.values()))
+    fig, axes = figure(len(rows), count, width=1.0 * count + 1.2, height=1.06 * len(rows) + 0.1)
+    for row, (title, functions) in zip(axes, rows.items(), strict=True):
+        for ax, function in zip(row, functions, strict=False):
+            atom(ax, function)
+        row[0].set_ylabel(title, rotation=0, ha="right", va="center")
+    return fig
+
+
+def atom(ax: Axes, function: np.ndarray, title: str = "") -> Update:
+    """One eigenfunction (H, W): grey is zero, white and black are as far from it."""
+
+    def ready(function):
+        function = np.asarray(function)
+        return function / max(np.abs(function).max(), 1e-12)
+
+    image = ax.imshow(ready(function), cmap="gray", vmin=-1, vmax=1)
+    _no_ticks(ax, title)
+    return lambda function: image.set_data(ready(function))
