@@ -27,11 +27,19 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from inrlib import networks, plots, signals, spectra
+from inrlib import networks, ntk, plots, signals, spectra
 from inrlib.fitting import fit, readout
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
-__all__ = ["Explorer", "aliasing", "families", "first_look", "imperfect_recovery", "slider"]
+__all__ = [
+    "Explorer",
+    "aliasing",
+    "eigenfunctions",
+    "families",
+    "first_look",
+    "imperfect_recovery",
+    "slider",
+]
 
 EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
 """Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
@@ -391,3 +399,102 @@ def imperfect_recovery(
         return fig, update
 
     return Explorer(controls, *_follow(network, theta, (r, g), look, 500, 1e-3), draw)
+
+
+def eigenfunctions(
+    family: str = "SIREN", size: int = 32, learned: networks.Theta | None = None
+) -> Explorer:
+    """Section 5.2: the atoms of a network, their eigenvalues, and the energy of a face on them.
+
+    Args:
+      family: "SIREN", with a slider for ω0, or "FFN", with a slider for σ.
+      size: side of the grid in pixels.
+      learned: a SIREN's numbers after meta-learning (`SIREN((256,) * 3)`); adds a switch to them.
+
+    Raises:
+      ValueError: another family, or learned numbers for one that is no SIREN.
+    """
+    make, controls = _choose(
+        family,
+        {
+            "SIREN": (
+                lambda width, depth: SIREN((width,) * depth, mapping_width=width, zero_bias=True),
+                {"omega0": slider("ω0", "rad per unit", 3, 150, 30)},
+            ),
+            "FFN": (
+                lambda width, depth: FFN((width,) * depth, mapping_width=256),
+                {"sigma": slider("σ", "cycles per unit", 0.1, 30, 1)},
+            ),
+        },
+    )
+    if learned is not None and family != "SIREN":
+        raise ValueError("learned: there are learned numbers for a SIREN only; use family='SIREN'.")
+    r = jnp.asarray(signals.grid((size, size)), jnp.float32)
+    faces = signals.faces(size=size).validation[:8]
+    g = jnp.asarray(faces.reshape(len(faces), -1).T, jnp.float32)
+    g = g - g.mean(axis=0)
+    count, thresholds = min(64, size**2), jnp.logspace(-4, 0, 81)
+    drawn, last = {}, {}
+
+    def compute(width, depth, seed, face, weights="random", **settings):
+        network = make(256, 3) if weights == "learned" else make(width, depth)
+        if weights == "learned":
+            theta = learned
+        else:
+            if (width, depth, seed) not in drawn:
+                drawn[width, depth, seed] = networks.init(network, jax.random.key(seed), 2)
+            theta = drawn[width, depth, seed]
+        theta = networks.tune(theta, **settings)
+        theta_gram = ntk.gram(network, theta, r)
+        eigen = ntk.eigenfunctions(theta_gram, count, last.get("eigen"))
+        last["eigen"] = eigen
+        energy = ntk.energy_concentration(eigen, g[:, [face - 1]], thresholds)
+        # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
+        energy = jnp.where(thresholds >= eigen.values.min() / eigen.values.max(), energy, jnp.nan)
+        pictures = eigen.functions[:, :10].T.reshape(10, size, size)
+        return pictures, eigen.values / eigen.values.max(), energy, faces[face - 1]
+
+    def draw(frame):
+        pictures, values, energy, face = frame
+        fig = plots.Figure(figsize=(10.5, 5.2))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(2.2, 3))
+        axes = upper.subplots(2, 5).ravel()
+        atoms = [
+            plots.atom(ax, p, f"φ{i}") for i, (ax, p) in enumerate(zip(axes, pictures, strict=True))
+        ]
+        left, middle, right = lower.subplots(1, 3, width_ratios=(3, 3, 1.6))
+        colours = {family: plots.COLOURS[family]}
+        labels = {"xlabel": "index", "ylabel": "eigenvalue / largest", "yscale": "log"}
+        decay = plots.curves(left, np.arange(count), {family: values}, colours, **labels)
+        left.set(ylim=(1e-4, 1.5))
+        labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
+        curve = plots.curves(middle, thresholds, {family: energy}, colours, **labels)
+        middle.set(xlim=(1, 1e-4), ylim=(0, 1.02))
+        shown = plots.picture(right, face, "the face")
+
+        def update(frame):
+            pictures, values, energy, face = frame
+            for atom, picture in zip(atoms, pictures, strict=True):
+                atom(picture)
+            decay({family: values})
+            curve({family: energy})
+            shown(face)
+
+        return fig, update
+
+    style = {"description_width": "5em"}
+    controls |= {
+        "width": widgets.Dropdown(
+            description="width", options=[32, 64, 128, 256], value=256, style=style
+        ),
+        "depth": widgets.IntSlider(
+            description="depth", min=1, max=5, value=3, style=style, continuous_update=False
+        ),
+        "seed": widgets.BoundedIntText(description="seed", min=0, max=999, style=style),
+        "face": widgets.Dropdown(
+            description="face", options=range(1, len(faces) + 1), value=1, style=style
+        ),
+    }
+    if learned is not None:
+        controls["weights"] = widgets.ToggleButtons(options=["random", "learned"])
+    return Explorer(controls, compute, None, draw)
