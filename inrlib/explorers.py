@@ -38,6 +38,7 @@ __all__ = [
     "families",
     "first_look",
     "imperfect_recovery",
+    "kernel_regression",
     "slider",
 ]
 
@@ -498,3 +499,43 @@ def eigenfunctions(
     if learned is not None:
         controls["weights"] = widgets.ToggleButtons(options=["random", "learned"])
     return Explorer(controls, compute, None, draw)
+
+
+def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Explorer:
+    """Section 5.1: a row of a SIREN's kernel, and what the kernel makes of a tone's samples.
+
+    Args:
+      seed: of the weights. They are never trained.
+      frequency: of the tone, in Hz.
+      rate: samples on [0, 1). The alias falls at rate − frequency.
+    """
+    network = SIREN(widths=(128,), mapping_width=128)
+    theta = networks.init(network, jax.random.key(seed), dims=1)
+    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 2 * rate))
+    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, finer))
+    middle = jnp.array([[0.5]])
+    level = lambda f: spectra.decibels(spectra.lines(f)[1][:, 0])
+
+    @jax.jit
+    def look(theta):
+        row = ntk.gram(network, theta, finer, middle)[:, 0]
+        return row / row.max(), level(ntk.regression(network, theta, r, g, finer))
+
+    def draw(frame):
+        fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
+        colours = {"target": plots.COLOURS["target"], "SIREN": plots.COLOURS["SIREN"]}
+        labels = {"xlabel": "coordinate r", "ylabel": "Θ(r, 0.5) / largest"}
+        row = plots.curves(left, finer[:, 0], {"SIREN": frame[0]}, colours, **labels)
+        left.set(ylim=(-0.4, 1.05), title="a row of the kernel")
+        pair = {"target": level(target), "SIREN": frame[1]}
+        marks = (frequency, rate - frequency)
+        stem = plots.stems(right, np.arange(rate + 1), pair, colours, marks=marks)
+
+        def update(frame):
+            row({"SIREN": frame[0]})
+            stem({"SIREN": frame[1]})
+
+        return fig, update
+
+    controls = {"omega0": slider("ω0", "rad per unit", 10, 400, 60)}
+    return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
