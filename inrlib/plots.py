@@ -21,7 +21,9 @@ __all__ = [
     "figure",
     "legend",
     "picture",
+    "plane",
     "recovery",
+    "sampled_tones",
     "spectrum",
     "stems",
 ]
@@ -168,6 +170,16 @@ def curves(
     return update
 
 
+def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> Update:
+    """Mapping frequencies as points in the frequency plane, in cycles per unit."""
+    points = lambda Omega: np.asarray(Omega)[:, ::-1] / (2 * np.pi)  # noqa: E731
+    artist = ax.scatter(*points(Omega).T, s=14, color=colour)
+    ax.set(xlim=(-limit, limit), ylim=(limit, -limit), aspect="equal")
+    ax.set(xlabel="cycles per unit, along columns", ylabel="along rows")
+    ax.grid(True)
+    return lambda Omega: artist.set_offsets(points(Omega))
+
+
 def legend(ax: Axes, **options) -> None:
     """A legend that does not cover the data: above the axes unless told otherwise."""
     ax.legend(**{"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": 4} | options)
@@ -193,4 +205,27 @@ def recovery(
     ):
         ax.set_ylabel(label)
     fig.colorbar(axes[1, 0].images[0], ax=axes[1:], label="magnitude (dB)", shrink=0.6)
+    return fig
+
+
+def sampled_tones(
+    rows: Mapping[str, Sequence[tuple[str, Mapping[str, np.ndarray]]]],
+    colours: Mapping[str, str],
+    marks: Sequence[float] = (),
+) -> Figure:
+    """Figures 3 and 9: a row per network, a column per sampling rate.
+
+    Args:
+      rows: row title → for each column (title, levels in dB by series, one value per Hz).
+      colours: by series.
+      marks: frequencies in Hz that are labelled.
+    """
+    columns = len(next(iter(rows.values())))
+    fig, axes = figure(len(rows), columns, width=9.6, height=2.6 * len(rows) + 0.4)
+    for row, (name, parts) in zip(axes, rows.items(), strict=True):
+        for ax, (title, levels) in zip(row, parts, strict=True):
+            frequencies = np.arange(len(next(iter(levels.values()))))
+            stems(ax, frequencies, levels, colours, marks=[m for m in marks if m < frequencies[-1]])
+            ax.set_title(f"{name}, {title}", pad=12)
+    axes[0, 0].legend(loc="lower right", framealpha=1, frameon=True)
     return fig

@@ -1,0 +1,123 @@
+"""Executes the notebooks: `python tools/notebooks.py [--scale paper] [name …]`.
+
+Each notebook runs under papermill in its own kernel. build/ receives the executed notebook, a page
+that needs nothing but itself, and claims.json with every recorded claim. A notebook that fails is
+reported in the closing table and does not stop the others.
+"""
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+
+import nbformat
+import papermill
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+
+from inrlib import claims
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def execute(source: Path, scale: str) -> str:
+    """Runs one notebook; returns "" or the first line of what went wrong."""
+    target = BUILD / source.name
+    try:
+        papermill.execute_notebook(
+            source, target, parameters={"scale": scale}, kernel_name="python3", cwd=source.parent
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}".splitlines()[0]
+    finally:
+        if target.exists():
+            target.with_suffix(".html").write_text(page(target), encoding="utf-8")
+    return ""
+
+
+def page(notebook: Path) -> str:
+    """The executed notebook as HTML that loads nothing: pictures inside, equations as MathML."""
+    document = nbformat.read(notebook, as_version=4)
+    document.metadata.pop("widgets", None)
+    equations: dict[str, str] = {}
+    for cell in document.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _set_aside(cell.source, equations)
+        elif cell.cell_type == "code":
+            cell.outputs = [still for output in cell.outputs if (still := _still(output))]
+    exporter = HTMLExporter(
+        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    html, _ = exporter.from_notebook_node(document)
+    # The template's scripts load MathJax and widgets from the network; nothing here needs them.
+    html = re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
+    return re.sub(r"equation-\d+-set-aside", lambda mark: equations[mark[0]], html)
+
+
+def _set_aside(markdown: str, equations: dict[str, str]) -> str:
+    """Markdown with every $…$ and $$…$$ replaced by a mark, and its MathML noted under that mark."""
+
+    def note(match: re.Match) -> str:
+        if match["code"]:
+            return match["code"]
+        display = "block" if match["block"] else "inline"
+        mark = f"equation-{len(equations)}-set-aside"
+        equations[mark] = convert((match["block"] or match["inline"]).strip(), display=display)
+        return mark
+
+    pattern = r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$"
+    return re.sub(pattern, note, markdown, flags=re.DOTALL)
+
+
+def _still(output):
+    """The output without its widget: an explorer's first frame stays, a progress bar goes."""
+    if output.get("output_type") == "stream" and output.get("name") == "stderr":
+        return None
+    data = output.get("data", {})
+    if WIDGET in data:
+        if "image/png" not in data:
+            return None
+        output["data"] = {"image/png": data["image/png"]}
+    return output
+
+
+def record() -> list[claims.Claim]:
+    """Collects the claims of all executed notebooks into build/claims.json."""
+    books = [BUILD / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    rows = [claim for book in books if book.exists() for claim in claims.read(book)]
+    text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+    (BUILD / "claims.json").write_text(text + "\n", encoding="utf-8")
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
+    parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
+    options = parser.parse_args()
+    BUILD.mkdir(exist_ok=True)
+    sources = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if options.names:
+        sources = [s for s in sources if s.stem in {Path(n).stem for n in options.names}]
+    table = []
+    for place, source in enumerate(sources, 1):
+        print(f"[{place}/{len(sources)}] {source.stem}", flush=True)
+        start = perf_counter()
+        error = execute(source, options.scale)
+        table.append((source.stem, perf_counter() - start, error))
+    rows = record()
+    print()
+    for name, seconds, error in table:
+        print(f"{name:40} {seconds:7.1f} s   {error or 'ok'}")
+    held = sum(row.holds for row in rows)
+    print(f"{held} of {len(rows)} claims hold: build/claims.json")
+    return int(any(error for *_, error in table))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
