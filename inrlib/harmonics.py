@@ -35,6 +35,7 @@ __all__ = [
     "apply_polynomial",
     "bessel",
     "carson",
+    "chebyshev",
     "coefficients",
     "combinations",
     "count_combinations",
@@ -263,7 +264,7 @@ def _to_chebyshev(alpha: Float[np.ndarray, " K+1"]) -> Float[np.ndarray, " K+1"]
     return np.pad(coefficients, (0, len(alpha) - len(coefficients)))
 
 
-def _chebyshev(coefficients: Float[Array, " K+1"], x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def chebyshev(coefficients: Float[Array, " K+1"], x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """Σ_k c_k T_k(x) by Clenshaw's recurrence."""
     last, before = jnp.zeros_like(x), jnp.zeros_like(x)
     for c in coefficients[:0:-1]:
@@ -306,7 +307,7 @@ def apply_polynomial(
 
 def _evaluate(rho: Polynomial, layer: int, v: Float[Array, "*N"]) -> Float[Array, "*N"]:
     c, low, high = (jnp.asarray(part[layer], v.dtype) for part in rho)
-    return _chebyshev(c, (2 * v - low - high) / (high - low))
+    return chebyshev(c, (2 * v - low - high) / (high - low))
 
 
 def fit_polynomial(

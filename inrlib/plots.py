@@ -17,14 +17,17 @@ __all__ = [
     "COLOURS",
     "Figure",
     "colour",
+    "comb",
     "curves",
     "figure",
     "legend",
+    "orders",
     "picture",
     "plane",
     "recovery",
     "sampled_tones",
     "spectrum",
+    "splitting",
     "stems",
 ]
 
@@ -147,6 +150,45 @@ def stems(
     return update
 
 
+def comb(
+    ax: Axes,
+    frequencies: np.ndarray,
+    level: np.ndarray,
+    colour: object,
+    label: str = "",
+    floor: float = -100,
+    head: str = "",
+    width: float = 1.6,
+) -> Update:
+    """Spectral lines that may move along the axis too: update((frequencies, level)).
+
+    Args:
+      level: in dB; lines at or below the floor are not drawn.
+      head: a matplotlib marker on top of each line; then the line itself is left out.
+    """
+
+    def points(frequencies, level):
+        seen = np.asarray(level) > floor
+        return np.asarray(frequencies)[seen], np.asarray(level)[seen]
+
+    x, y = points(frequencies, level)
+    if head:
+        artist = ax.plot(x, y, head, color=colour, label=label, ms=5, mew=1.4, fillstyle="none")[0]
+    else:
+        artist = ax.vlines(x, floor, y, color=colour, lw=width, label=label)
+    ax.set(ylim=(floor, 12), xlabel="frequency (Hz)", ylabel="amplitude (dB)")
+
+    def update(data: tuple[np.ndarray, np.ndarray]) -> None:
+        x, y = points(*data)
+        if head:
+            artist.set_data(x, y)
+        else:
+            ends = np.stack([np.full_like(y, floor), y], axis=-1)
+            artist.set_segments(np.stack([np.repeat(x[:, None], 2, axis=1), ends], axis=-1))
+
+    return update
+
+
 def curves(
     ax: Axes,
     x: np.ndarray,
@@ -168,6 +210,19 @@ def curves(
             artists[name].set_ydata(np.asarray(y))
 
     return update
+
+
+def orders(ax: Axes, order: np.ndarray, largest: int, title: str = "") -> Update:
+    """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
+    ready = lambda order: np.ma.masked_less(np.asarray(order), 0)  # noqa: E731
+    half = np.asarray(order).shape[0] // 2
+    extent = (-half - 0.5, order.shape[1] - half - 0.5, order.shape[0] - half - 0.5, -half - 0.5)
+    image = ax.imshow(
+        ready(order), vmin=0, vmax=largest, extent=extent, cmap="viridis_r", interpolation="nearest"
+    )
+    _no_ticks(ax, title)
+    ax.set_xticks([-half, 0, half - 1])
+    return lambda order: image.set_data(ready(order))
 
 
 def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> Update:
@@ -228,4 +283,36 @@ def sampled_tones(
             stems(ax, frequencies, levels, colours, marks=[m for m in marks if m < frequencies[-1]])
             ax.set_title(f"{name}, {title}", pad=12)
     axes[0, 0].legend(loc="lower right", framealpha=1, frameon=True)
+    return fig
+
+
+def splitting(
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray, int]],
+    colour: object,
+    floor: float = -120,
+) -> Figure:
+    """Figure 1: a signal split into harmonics layer by layer, a row per layer.
+
+    Args:
+      rows: title → (the signal over one period, its levels in dB by whole frequency, the highest
+        frequency that Theorem 1 allows at this layer).
+      colour: of the curves and lines.
+      floor: of the levels, in dB.
+    """
+    fig, axes = figure(len(rows), 2, width=9.6, height=1.7 * len(rows) + 0.3, width_ratios=[1, 2])
+    last = max(edge for *_, edge in rows.values())
+    for (left, right), (title, (signal, level, edge)) in zip(axes, rows.items(), strict=True):
+        left.plot(np.arange(len(signal)) / len(signal), signal, color=colour, lw=1.4)
+        left.set(xlim=(0, 1), yticks=[], ylabel=title)
+        right.axvspan(-1, edge + 0.5, color="#eeeeee", zorder=0)
+        comb(right, np.arange(len(level)), level, colour, floor=floor, width=2.4)
+        right.annotate(
+            f"allowed up to {edge}", (edge + 0.5, 6), xytext=(4, 0), textcoords="offset points",
+            ha="left" if edge < 0.8 * last else "right", va="top", color="#666666", fontsize=10,
+        )  # fmt: skip
+        right.set(xlim=(-1, 1.05 * last + 1), xlabel="", ylabel="dB")
+    for ax in axes[:-1].ravel():
+        ax.set_xticklabels([])
+    axes[-1, 0].set_xlabel("coordinate r")
+    axes[-1, 1].set_xlabel("frequency (periods per unit)")
     return fig
