@@ -40,6 +40,7 @@ __all__ = [
     "combinations",
     "count_combinations",
     "effective_order",
+    "energy_outside",
     "expand",
     "filter_set",
     "fit_polynomial",
@@ -49,8 +50,10 @@ __all__ = [
     "lattice_spectrum",
     "layers",
     "occupied_bandwidth",
+    "order_power",
     "polynomial",
     "sine_layers",
+    "split",
     "truncation_bound",
 ]
 
@@ -198,6 +201,29 @@ def lattice_order(k: Int[np.ndarray, "T D"], order: int) -> Int[np.ndarray, "*gr
         orders[new] = n
         frontier = np.argwhere(new)
     return orders
+
+
+def energy_outside(values: Float[Array, "*shape"], k: Int[np.ndarray, "H D"]) -> Float[Array, ""]:
+    """Share of the energy of a signal on [0, 1)^D at other frequencies than ±k.
+
+    Args:
+      values: one channel on a grid; fine enough that ±k do not alias.
+      k: allowed frequencies, whole periods per unit.
+
+    Raises:
+      ValueError: a frequency that is no whole number, or that this grid aliases.
+    """
+    shape = np.shape(values)
+    whole = np.round(k).astype(int)
+    if not np.allclose(k, whole, atol=1e-6) or (2 * np.abs(whole).max(axis=0) >= shape).any():
+        raise ValueError(
+            f"k: frequencies must be whole numbers below half of shape={shape}; take a finer grid."
+        )
+    outside = np.ones(shape, bool)
+    for sign in (1, -1):
+        outside[tuple((sign * whole % shape).T)] = False
+    energy = jnp.abs(jnp.fft.fftn(values)) ** 2
+    return jnp.sum(jnp.where(outside, energy, 0)) / jnp.sum(energy)
 
 
 def filter_set(filters: Sequence[Float[np.ndarray, "F D"]]) -> Float[np.ndarray, "H D"]:
@@ -375,6 +401,27 @@ def layers(
 
     f = _through(network, theta, r, keep)
     return [*seen, f]
+
+
+def split(
+    network: INR,
+    theta: Theta,
+    r: Float[Array, "N D"],
+    g: Float[Array, "N C"],
+    rho: Polynomial | None = None,
+) -> list[Float[np.ndarray, "N C"]]:
+    """Figure 1: for each of z⁰ … z^(L−1), the combination of its units that comes closest to g.
+
+    What the network could say about g if it ended after that layer, with a constant, in the sense
+    of least squares. Directions that are below rounding are left out.
+    """
+    closest = []
+    for z in layers(network, theta, r, rho)[:-1]:
+        Z = np.concatenate([z, np.ones_like(z[:, :1])], axis=1)
+        below = 100 * np.finfo(Z.dtype).eps
+        weights = np.linalg.lstsq(Z.astype(float), np.asarray(g, float), rcond=below)[0]
+        closest.append(Z @ weights)
+    return closest
 
 
 # Bessel coefficients -----------------------------------------------------------------------------
@@ -579,6 +626,28 @@ def occupied_bandwidth(
     rank = jnp.argsort(frequency)
     inside = jnp.cumsum(power[rank])
     return frequency[rank][jnp.argmax(inside >= share * inside[-1])]
+
+
+def order_power(W: Float[Array, "*F T"], order: int) -> Float[Array, "*F order+1"]:
+    """Power of exp(jΣ_t W_t sin θ_t) by order Σ|s_t| = 0 … order, for any number of frequencies.
+
+        Σ_n p_n xⁿ = Π_t (J_0² + 2 Σ_n J_n² xⁿ),      J_n = J_n(W_t)
+
+    The p_n of all orders add up to one. Frequencies without integer relations are taken for
+    granted: where combinations coincide, their amplitudes add, not their powers.
+
+    Args:
+      order: static; orders above it are left out.
+    """
+    start = jnp.zeros((*W.shape[:-1], order + 1), W.dtype).at[..., 0].set(1)
+
+    def multiply(p, weight):
+        J2 = bessel(weight, order)[..., order:] ** 2
+        J2 = J2.at[..., 1:].multiply(2)
+        later = [jnp.roll(p, n, -1).at[..., :n].set(0) * J2[..., n, None] for n in range(order + 1)]
+        return sum(later), None
+
+    return jax.lax.scan(multiply, start, jnp.moveaxis(W, -1, 0))[0]
 
 
 def effective_order(

@@ -287,30 +287,29 @@ def sampled_tones(
 
 
 def splitting(
+    target: np.ndarray,
     rows: Mapping[str, tuple[np.ndarray, np.ndarray, int]],
-    colour: object,
-    floor: float = -120,
+    floor: float = -100,
 ) -> Figure:
     """Figure 1: a signal split into harmonics layer by layer, a row per layer.
 
     Args:
-      rows: title → (the signal over one period, its levels in dB by whole frequency, the highest
-        frequency that Theorem 1 allows at this layer).
-      colour: of the curves and lines.
+      target: the signal on [0, 1).
+      rows: title → (what the layer makes of it, the levels of that in dB by whole frequency, the
+        highest frequency that Theorem 1 allows there).
       floor: of the levels, in dB.
     """
-    fig, axes = figure(len(rows), 2, width=9.6, height=1.7 * len(rows) + 0.3, width_ratios=[1, 2])
+    fig, axes = figure(len(rows), 2, width=9.6, height=1.6 * len(rows) + 0.4, width_ratios=[1, 1])
     last = max(edge for *_, edge in rows.values())
+    r = np.arange(len(target)) / len(target)
     for (left, right), (title, (signal, level, edge)) in zip(axes, rows.items(), strict=True):
-        left.plot(np.arange(len(signal)) / len(signal), signal, color=colour, lw=1.4)
+        left.plot(r, target, color=COLOURS["target"], lw=1, alpha=0.6)
+        left.plot(r, signal, color=COLOURS["SIREN"])
         left.set(xlim=(0, 1), yticks=[], ylabel=title)
-        right.axvspan(-1, edge + 0.5, color="#eeeeee", zorder=0)
-        comb(right, np.arange(len(level)), level, colour, floor=floor, width=2.4)
-        right.annotate(
-            f"allowed up to {edge}", (edge + 0.5, 6), xytext=(4, 0), textcoords="offset points",
-            ha="left" if edge < 0.8 * last else "right", va="top", color="#666666", fontsize=10,
-        )  # fmt: skip
-        right.set(xlim=(-1, 1.05 * last + 1), xlabel="", ylabel="dB")
+        right.axvspan(-1, edge + 0.5, color="#e6eef5", zorder=0)
+        comb(right, np.arange(len(level)), level, COLOURS["SIREN"], floor=floor, width=3)
+        right.set(xlim=(-1, 1.1 * last + 1), xlabel="", ylabel="dB")
+        right.set_title(f"allowed up to {edge}", loc="right", fontsize=10, fontweight="normal")
     for ax in axes[:-1].ravel():
         ax.set_xticklabels([])
     axes[-1, 0].set_xlabel("coordinate r")

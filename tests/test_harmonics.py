@@ -375,6 +375,21 @@ def test_layers_are_those_of_the_network():
     np.testing.assert_array_equal(replaced[-1], harmonics.apply_polynomial(network, theta, r, rho))
 
 
+def test_split_of_a_wide_network_is_the_truncated_fourier_series():
+    """64 units after one cubic span all harmonics up to 3, after two all up to 9."""
+    rng = np.random.default_rng(0)
+    network, theta = lattice_network(rng, np.ones((8, 1)), (64, 64))
+    alpha = rng.normal(size=(2, 4))
+    r, g = grid((128,)), rng.normal(size=(128, 1))
+    parts = harmonics.split(network, theta, r, g, harmonics.polynomial(alpha))
+    assert len(parts) == 3
+    spectrum = np.fft.fft(g, axis=0)
+    for part, edge in zip(parts, (1, 3, 9), strict=True):
+        low = np.abs(np.fft.fftfreq(128, 1 / 128))[:, None] <= edge
+        truncated = np.fft.ifft(np.where(low, spectrum, 0), axis=0).real
+        np.testing.assert_allclose(part, truncated, atol=1e-6)
+
+
 # Bessel coefficients
 
 
@@ -567,6 +582,34 @@ def test_occupied_bandwidth_wants_a_share(share):
         harmonics.occupied_bandwidth(np.ones(3), np.ones(3), share)
     with pytest.raises(ValueError, match="between 0 and 1"):
         harmonics.effective_order(np.ones((3, 1)), np.ones(3), share)
+
+
+def test_order_power_is_the_sum_over_all_combinations_of_an_order():
+    W = np.random.default_rng(0).normal(size=(2, 3))
+    expected = np.zeros((2, 9))
+    for s in product(range(-8, 9), repeat=3):
+        if (order := sum(map(abs, s))) <= 8:
+            expected[:, order] += np.prod(jv(s, W) ** 2, axis=1)
+    measured = harmonics.order_power(jnp.asarray(W), 8)
+    np.testing.assert_allclose(measured, expected, atol=1e-14)
+    whole = harmonics.order_power(jnp.asarray(W), 60).sum(-1)
+    np.testing.assert_allclose(whole, 1, atol=1e-12)
+
+
+def test_energy_outside_of_known_tones():
+    x = np.arange(32) / 32
+    values = 3 * np.cos(2 * np.pi * 5 * x) + np.sin(2 * np.pi * 7 * x)
+    assert harmonics.energy_outside(values, np.array([[-5]])) == pytest.approx(0.1)
+    assert harmonics.energy_outside(values, np.array([[5], [7]])) < 1e-30
+    plane = values[:, None] * np.cos(2 * np.pi * 2 * x)
+    assert harmonics.energy_outside(plane, np.array([[5, 2], [5, -2]])) == pytest.approx(0.1)
+    assert harmonics.energy_outside(plane, np.array([[5, 2]])) == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("k", [0.5, 16])
+def test_energy_outside_wants_frequencies_of_the_grid(k):
+    with pytest.raises(ValueError, match="finer grid"):
+        harmonics.energy_outside(np.ones(32), np.array([[k]]))
 
 
 # Multiplicative filter networks
