@@ -505,7 +505,7 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
             plots.legend(ax)
         else:
             fig, ((left, ax),) = plots.figure(1, 2, width=9.6, height=4.4)
-            support = plots.orders(left, allowed, largest, "allowed: order Σ|s|")
+            support = plots.orders(left, allowed, "allowed: order Σ|s|")
             lines = plots.spectrum(ax, level, (-120, 0))
             fig.colorbar(left.images[0], ax=left, shrink=0.7)
             fig.colorbar(ax.images[0], ax=ax, shrink=0.7, label="share (dB)")

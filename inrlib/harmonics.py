@@ -640,12 +640,12 @@ def order_power(W: Float[Array, "*F T"], order: int) -> Float[Array, "*F order+1
       order: static; orders above it are left out.
     """
     start = jnp.zeros((*W.shape[:-1], order + 1), W.dtype).at[..., 0].set(1)
+    lag = np.arange(order + 1)[:, None] - np.arange(order + 1)
 
     def multiply(p, weight):
         J2 = bessel(weight, order)[..., order:] ** 2
         J2 = J2.at[..., 1:].multiply(2)
-        later = [jnp.roll(p, n, -1).at[..., :n].set(0) * J2[..., n, None] for n in range(order + 1)]
-        return sum(later), None
+        return jnp.einsum("...m,...nm->...n", p, jnp.where(lag >= 0, J2[..., lag], 0)), None
 
     return jax.lax.scan(multiply, start, jnp.moveaxis(W, -1, 0))[0]
 

@@ -212,17 +212,21 @@ def curves(
     return update
 
 
-def orders(ax: Axes, order: np.ndarray, largest: int, title: str = "") -> Update:
+def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
     """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
     ready = lambda order: np.ma.masked_less(np.asarray(order), 0)  # noqa: E731
     half = np.asarray(order).shape[0] // 2
     extent = (-half - 0.5, order.shape[1] - half - 0.5, order.shape[0] - half - 0.5, -half - 0.5)
-    image = ax.imshow(
-        ready(order), vmin=0, vmax=largest, extent=extent, cmap="viridis_r", interpolation="nearest"
-    )
+    image = ax.imshow(ready(order), extent=extent, cmap="viridis_r", interpolation="nearest")
     _no_ticks(ax, title)
     ax.set_xticks([-half, 0, half - 1])
-    return lambda order: image.set_data(ready(order))
+
+    def update(order: np.ndarray) -> None:
+        image.set_data(ready(order))
+        image.set_clim(0, max(1, np.max(order)))
+
+    update(order)
+    return update
 
 
 def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> Update:
