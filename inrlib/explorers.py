@@ -374,7 +374,7 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
         Omega = omega0 * k[:, None] / slowest
         W = beta * V * (jnp.arange(3) < many)
         net = harmonics.SineLayers(Omega, jnp.zeros(3), W, b, w, jnp.zeros(1))
-        A = harmonics.coefficients(net, s, largest)
+        A = harmonics.coefficients(net, s)
         A = jnp.where((np.abs(s).sum(1) <= order)[:, None], A, 0)
         # A negative frequency is turned: Im(A exp(−jx)) = Im(−A* exp(jx)).
         turned = jnp.where((bins < 0)[:, None], -jnp.conj(A), A)[:, 0]

@@ -156,7 +156,9 @@ def _distinct(rows: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " M"]:
     leading = scaled[np.arange(len(rows)), large.argmax(axis=1)]
     # An irrational offset keeps rational multiples away from the edges of the cells.
     cells = np.floor(scaled * np.where(leading < 0, -1, 1)[:, None] + 1 / np.pi)
-    return np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    rank = np.lexsort(cells.T)  # stable: of equal rows the first comes first
+    new = (np.diff(cells[rank], axis=0) != 0).any(axis=1)
+    return np.sort(rank[np.append(True, new)])
 
 
 def lattice_order(k: Int[np.ndarray, "T D"], order: int) -> Int[np.ndarray, "*grid"]:
@@ -321,14 +323,17 @@ def apply_polynomial(
     Raises:
       ValueError: another number of polynomials than of activations.
     """
-    activations = 0 if isinstance(network, MFN) else len(network.widths)
-    if len(rho.coefficients) != activations:
+    if len(rho.coefficients) != _activations(network):
         raise ValueError(
-            f"rho: {len(rho.coefficients)} polynomials for a network with {activations} "
+            f"rho: {len(rho.coefficients)} polynomials for a network with {_activations(network)} "
             "activations; give one to each."
         )
     replace = lambda layer, v, _: _evaluate(rho, layer, v)  # noqa: E731
     return _through(network, theta, r, replace)
+
+
+def _activations(network: INR) -> int:
+    return 0 if isinstance(network, MFN) else len(network.widths)
 
 
 def _evaluate(rho: Polynomial, layer: int, v: Float[Array, "*N"]) -> Float[Array, "*N"]:
@@ -354,12 +359,15 @@ def fit_polynomial(
         "least squares" weighs the error by how often a pre-activation occurs.
 
     Raises:
-      ValueError: degree < 1, or another method.
+      ValueError: degree < 1, another method, a network without activations, or coordinates at
+        which all pre-activations of a layer are equal.
     """
     if degree < 1:
         raise ValueError(f"fit_polynomial: degree={degree} must be at least 1.")
     if method not in ("chebyshev", "least squares"):
         raise ValueError(f"method={method!r} must be 'chebyshev' or 'least squares'.")
+    if not _activations(network):
+        raise ValueError("network: it has no activations to replace; take SIREN or FFN.")
     activation = lambda v: np.asarray(  # noqa: E731
         network.apply(theta, jnp.asarray(v, r.dtype), method="activation"), float
     )
@@ -367,6 +375,8 @@ def fit_polynomial(
     for layer in range(len(network.widths)):
         v = np.asarray(_preactivation(network, theta, r, rho, layer), float).ravel()
         domain = [v.min(), v.max()]
+        if domain[0] == domain[1]:
+            raise ValueError(f"r: layer {layer + 1} sees one value only; give more coordinates.")
         if method == "chebyshev":
             fitted = Chebyshev.interpolate(activation, degree, domain)
         else:
@@ -489,8 +499,7 @@ def sine_layers(network: SIREN, theta: Theta, dims: int) -> SineLayers:
     )
 
 
-@partial(jax.jit, static_argnums=2)
-def coefficients(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[Array, "S C"]:
+def coefficients(net: SineLayers, s: Int[np.ndarray, "S T"]) -> Complex[Array, "S C"]:
     """The complex amplitudes A_s of Eq. 6, for f(r) = c + Σ_s Im(A_s exp(j⟨s Ω, r⟩)).
 
         A_s = 2 exp(j⟨s, φ⟩) Σ_m w_m Π_t J_{s_t}(W_mt) · (cos b_m  if Σ s_t is odd, else j sin b_m)
@@ -499,10 +508,20 @@ def coefficients(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[A
     one frequency, are added with J_{−s} = (−1)^s J_s. So without biases all even orders are zero.
 
     Args:
-      net: from `sine_layers`.
-      s: from `combinations` or `harmonic_set`, one of each pair ±s.
-      order: static; the largest |s_t|.
+      net: from `sine_layers`; |W| ≤ 128 + the largest |s_t|.
+      s: from `combinations` or `harmonic_set`, one of each pair ±s; not traced.
+
+    Raises:
+      ValueError: s for another number of frequencies.
     """
+    s = np.asarray(s)
+    if s.ndim != 2 or s.shape[1] != net.W.shape[1]:
+        raise ValueError(f"s: shape {s.shape} must be (S, T) with T={net.W.shape[1]} frequencies.")
+    return _coefficients(net, s, int(np.abs(s).max()))
+
+
+@partial(jax.jit, static_argnums=2)
+def _coefficients(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[Array, "S C"]:
     J = bessel(net.W, order)
     product = jnp.ones((net.W.shape[0], s.shape[0]), J.dtype)
     for t in range(net.W.shape[1]):
@@ -545,9 +564,8 @@ def _exponential_tail(x: Float[Array, "*N"], order: int) -> Float[Array, "*N"]:
     return jnp.exp(x) * jax.scipy.special.gammainc(order + 1.0, x)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
 def lattice_spectrum(
-    net: SineLayers, k: Int[Array, "T D"], shape: tuple[int, ...], order: int = 10
+    net: SineLayers, k: Int[np.ndarray, "T D"], shape: tuple[int, ...], order: int = 10
 ) -> Complex[Array, "*shape C"]:
     """The DFT of the sine network on [0, 1)^D for Ω = 2πk, from Bessel sequences alone.
 
@@ -564,7 +582,21 @@ def lattice_spectrum(
     Returns:
       DFT coefficients in the order of `jnp.fft.fftn`, divided by the number of samples. Costs
       F · T · (2 · order + 1) products per bin.
+
+    Raises:
+      ValueError: k that are not whole numbers (T, D) for this network and grid.
     """
+    whole = np.round(k)
+    if np.shape(k) != (net.W.shape[1], len(shape)) or not np.array_equal(k, whole):
+        raise ValueError(
+            f"k: shape {np.shape(k)} must be whole numbers, {net.W.shape[1]} frequencies × "
+            f"{len(shape)} axes of the grid; round the frequencies first."
+        )
+    return _lattice_spectrum(net, whole.astype(int), tuple(shape), order)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _lattice_spectrum(net, k, shape, order):
     axes = tuple(range(1, len(shape) + 1))
     complex_type = jnp.result_type(net.W, jnp.complex64)
     start = jnp.zeros((net.W.shape[0], *shape), complex_type)
