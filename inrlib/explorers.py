@@ -30,13 +30,14 @@ from PIL import Image
 
 from inrlib import harmonics, networks, plots, signals, spectra
 from inrlib.fitting import fit, readout
-from inrlib.networks import FFN, SIREN, SingleFrequency
+from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
 __all__ = [
     "Explorer",
     "aliasing",
     "bessel",
     "depth",
+    "families",
     "first_look",
     "imperfect_recovery",
     "modulation",
@@ -52,11 +53,11 @@ def slider(
     label: str, unit: str, low: float, high: float, value: float, log: bool = True
 ) -> widgets.Widget:
     """A labelled slider whose value can also be typed; logarithmic unless told otherwise."""
-    style = {"description_width": "9em"}
-    layout = widgets.Layout(width="30em", max_width="100%")
+    style = {"description_width": "11em"}
+    layout = widgets.Layout(width="32em", max_width="100%")
     common = {"description": f"{label} ({unit})", "value": value, "style": style, "layout": layout}
     if log:
-        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.01}
+        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
         return widgets.FloatLogSlider(**bounds, readout_format=".3g", **common)
     return widgets.FloatSlider(min=low, max=high, step=(high - low) / 200, **common)
 
@@ -94,7 +95,7 @@ class Explorer:
         self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
         self.status = widgets.HTML()
         self.button = widgets.Button(description="Train to the end", icon="play")
-        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(visibility="hidden"))
+        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(display="none"))
         self.reset = widgets.Button(description="Reset", icon="undo")
         actions = [self.button, self.reset, self.progress] if train else [self.reset]
         self.box = widgets.VBox(
@@ -154,13 +155,13 @@ class Explorer:
 
     def _train(self) -> None:
         self.button.disabled, self.progress.value = True, 0.0
-        self.progress.layout.visibility = "visible"
+        self.progress.layout.display = None
         self._say("training …")
         try:
             self.show(partial(self.train, partial(setattr, self.progress, "value")))
         finally:
             self.button.disabled = False
-            self.progress.layout.visibility = "hidden"
+            self.progress.layout.display = "none"
 
     def _restore(self) -> None:
         for name, value in self._defaults.items():
@@ -195,7 +196,7 @@ def _follow(
 
     def train(report, **settings):
         start = networks.tune(theta, **settings)
-        tell = lambda step: report(step / steps)  # noqa: E731
+        tell = lambda step: report(step / steps)
         options = {"steps": steps, "learning_rate": learning_rate, "progress": tell}
         return look(fit(network, start, *samples, **options).theta)
 
@@ -218,7 +219,7 @@ def first_look(seed: int = 0) -> Explorer:
     def look(theta):
         f = network.apply(theta, r)
         f = (f - f.mean()) / f.std()
-        return f[:, 0], spectra.decibels(spectra.lines(f)[1][:, 0])
+        return f[:, 0], spectra.decibels(spectra.lines(f, hann=True)[1][:, 0])
 
     def draw(frame):
         fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3)
@@ -237,6 +238,63 @@ def first_look(seed: int = 0) -> Explorer:
 
     controls = {"omega0": slider("ω0", "rad per unit", 3, 300, 30)}
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
+
+
+def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
+    """Eq. 1 before any training: the family, its mapping frequencies, what it draws.
+
+    One slider moves every family's own setting: the scale multiplies ω0 = 30, σ = 3, f0 = 0.5.
+    """
+    r = jnp.asarray(signals.grid((pixels_a_side,) * 2, -1, 1), jnp.float32)
+    cases = {
+        "SIREN": (SIREN((128,) * 3), "omega0", 30.0),
+        "FFN": (FFN((128,) * 3), "sigma", 3.0),
+        "single frequency": (SingleFrequency((128,) * 3), "f0", 0.5),
+        "positional encoding": (PositionalEncoding((128,) * 3, octaves=5), "f0", 0.5),
+    }
+
+    def looker(network, theta):
+        @jax.jit
+        def look(theta):
+            f = network.apply(theta, r).reshape(pixels_a_side, pixels_a_side, 1)
+            f = (f - f.mean()) / f.std()
+            Omega, _ = networks.frequencies(network, theta, 2)
+            return Omega, f / 5 + 0.5, spectra.decibels(spectra.centred(f))
+
+        return lambda **setting: look(networks.tune(theta, **setting))
+
+    key = jax.random.key(seed)
+    looks = {
+        name: (looker(network, networks.init(network, key, 2)), setting, usual)
+        for name, (network, setting, usual) in cases.items()
+    }
+
+    def compute(family, scale):
+        look, setting, usual = looks[family]
+        return family, *look(**{setting: scale * usual})
+
+    def draw(frame):
+        fig, (axes,) = plots.figure(1, 3, width=10.5, height=3.4)
+        points = plots.plane(axes[0], frame[1], limit=16)
+        axes[0].set_title("mapping frequencies Ω")
+        picture = plots.picture(axes[1], frame[2], "untrained output")
+        level = plots.spectrum(axes[2], frame[3], (-60, 0), "its DFT magnitude")
+        fig.colorbar(axes[2].images[0], ax=axes[2], label="dB", shrink=0.8)
+
+        def update(frame):
+            points(frame[1], plots.COLOURS[frame[0]])
+            picture(frame[2])
+            level(frame[3])
+
+        return fig, update
+
+    controls = {
+        "family": widgets.Dropdown(
+            options=list(cases), description="family", style={"description_width": "11em"}
+        ),
+        "scale": slider("scale", "× usual", 0.1, 10, 1),
+    }
+    return Explorer(controls, compute, None, draw)
 
 
 def aliasing(
@@ -267,23 +325,26 @@ def aliasing(
         },
     )
     theta = networks.init(network, jax.random.key(seed), dims=1)
-    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 2 * rate))
-    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, finer))
+    r, curve_r = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 8 * rate))
+    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, curve_r))
+
+    def level(f):
+        return spectra.decibels(spectra.lines(f[::4])[1][:, 0])
 
     def look(theta):
-        f = network.apply(theta, finer)
-        return f[:, 0], spectra.decibels(spectra.lines(f)[1][:, 0])
+        f = network.apply(theta, curve_r)
+        return f[:, 0], level(f)
 
     def draw(frame):
         fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
         colours = {"target": plots.COLOURS["target"], family: plots.COLOURS[family]}
         labels = {"xlabel": "coordinate r", "ylabel": "signal"}
         pair = {"target": target[:, 0], family: frame[0]}
-        curve = plots.curves(left, finer[:, 0], pair, colours, **labels)
+        curve = plots.curves(left, curve_r[:, 0], pair, colours, **labels)
         left.plot(r[:, 0], g[:, 0], "o", ms=5, color=plots.COLOURS["target"], label="samples")
         left.set(xlim=(0, 0.25), ylim=(-2, 2))
         plots.legend(left, ncols=3)
-        pair = {"target": spectra.decibels(spectra.lines(target)[1][:, 0]), family: frame[1]}
+        pair = {"target": level(target), family: frame[1]}
         marks = (frequency, rate - frequency)
         stem = plots.stems(right, np.arange(rate + 1), pair, colours, marks=marks)
 
@@ -323,6 +384,9 @@ def imperfect_recovery(
         },
     )
     pixels = signals.picture(size=64) if pixels is None else signals.check_picture(pixels, 3)
+    if min(pixels.shape[:2]) < 32:
+        height, width, _ = pixels.shape
+        raise ValueError(f"pixels: {height}×{width} is too small; take at least 32×32.")
     r, g = signals.samples(pixels)
     theta = networks.init(network, jax.random.key(seed), dims=2)
 
@@ -496,7 +560,7 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
         if dims == 1:
             fig, ((ax,),) = plots.figure(1, 1, width=10, height=3.2)
             half, x = size // 2, np.arange(size // 2)
-            inside = lambda allowed: np.where(allowed[half:] >= 0, -2.0, -300)  # noqa: E731
+            inside = lambda allowed: np.where(allowed[half:] >= 0, -2.0, -300)
             support = plots.comb(ax, x, inside(allowed), "#dddddd", "allowed", -120, width=5)
             lines = plots.comb(
                 ax, x, level[half:], plots.COLOURS["SIREN"], "measured", -120, width=2
@@ -558,7 +622,7 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
         share = inside / jnp.sum(amplitude**2)
         return n * frequency, spectra.decibels(amplitude), band, share, sound
 
-    sound = lambda frame: Audio(np.asarray(frame[-1]), rate=rate, normalize=False).data  # noqa: E731
+    sound = lambda frame: Audio(np.asarray(frame[-1]), rate=rate, normalize=False).data
     player = widgets.Audio(format="wav", autoplay=False, loop=False)
 
     def draw(frame):

@@ -202,7 +202,7 @@ def _advance(problem: _Problem, state, arrays, key, start, stop):
     (r, g), held_out, fixed, learning_rate, peak = arrays
 
     def one(params, opt_state, fixed, r, g, rate):
-        half = lambda params: problem.mean_square(params, fixed, r, g) / 2  # noqa: E731
+        half = lambda params: problem.mean_square(params, fixed, r, g) / 2
         loss, gradient = jax.value_and_grad(half)(params)
         updates, opt_state = problem.optimizer(rate).update(gradient, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, _decibels(2 * loss, peak)

@@ -328,7 +328,7 @@ def apply_polynomial(
             f"rho: {len(rho.coefficients)} polynomials for a network with {_activations(network)} "
             "activations; give one to each."
         )
-    replace = lambda layer, v, _: _evaluate(rho, layer, v)  # noqa: E731
+    replace = lambda layer, v, _: _evaluate(rho, layer, v)
     return _through(network, theta, r, replace)
 
 
@@ -368,7 +368,7 @@ def fit_polynomial(
         raise ValueError(f"method={method!r} must be 'chebyshev' or 'least squares'.")
     if not _activations(network):
         raise ValueError("network: it has no activations to replace; take SIREN or FFN.")
-    activation = lambda v: np.asarray(  # noqa: E731
+    activation = lambda v: np.asarray(
         network.apply(theta, jnp.asarray(v, r.dtype), method="activation"), float
     )
     rho = Polynomial(*(np.zeros((len(network.widths), *n)) for n in ((degree + 1,), (), ())))

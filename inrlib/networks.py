@@ -84,7 +84,7 @@ class _FixedDense(nn.Dense):
     """A dense layer that training leaves alone: its numbers go to theta["fixed"]."""
 
     def param(self, name, init_fn, *args, **kwargs):
-        draw = lambda: init_fn(self.make_rng("params"), *args, **kwargs)  # noqa: E731
+        draw = lambda: init_fn(self.make_rng("params"), *args, **kwargs)
         return self.variable("fixed", name, draw).value
 
 
@@ -406,7 +406,7 @@ def frequencies(
     if isinstance(network, MLP):
         raise ValueError("network: an MLP has no mapping frequencies; take SIREN or FFN.")
     origin = jnp.zeros(dims, jax.tree.leaves(theta)[0].dtype)
-    phases = lambda r: network.apply(theta, r, method="phases")  # noqa: E731
+    phases = lambda r: network.apply(theta, r, method="phases")
     return jax.jacfwd(phases)(origin), phases(origin)
 
 

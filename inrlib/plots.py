@@ -92,7 +92,7 @@ def colour(family: str, shade: float = 0.0) -> tuple[float, float, float]:
 
 def picture(ax: Axes, pixels: np.ndarray, title: str = "") -> Update:
     """A grey or colour picture, values clipped to [0, 1]."""
-    ready = lambda pixels: np.clip(np.asarray(pixels).squeeze(), 0, 1)  # noqa: E731
+    ready = lambda pixels: np.clip(np.asarray(pixels).squeeze(), 0, 1)
     image = ax.imshow(ready(pixels), cmap="gray", vmin=0, vmax=1)
     _no_ticks(ax, title)
     return lambda pixels: image.set_data(ready(pixels))
@@ -214,7 +214,7 @@ def curves(
 
 def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
     """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
-    ready = lambda order: np.ma.masked_less(np.asarray(order), 0)  # noqa: E731
+    ready = lambda order: np.ma.masked_less(np.asarray(order), 0)
     half = np.asarray(order).shape[0] // 2
     extent = (-half - 0.5, order.shape[1] - half - 0.5, order.shape[0] - half - 0.5, -half - 0.5)
     image = ax.imshow(ready(order), extent=extent, cmap="viridis_r", interpolation="nearest")
@@ -230,13 +230,19 @@ def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
 
 
 def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> Update:
-    """Mapping frequencies as points in the frequency plane, in cycles per unit."""
-    points = lambda Omega: np.asarray(Omega)[:, ::-1] / (2 * np.pi)  # noqa: E731
+    """Mapping frequencies (T, 2), in rad per unit, as points in cycles per unit."""
+    points = lambda Omega: np.asarray(Omega)[:, ::-1] / (2 * np.pi)
     artist = ax.scatter(*points(Omega).T, s=14, color=colour)
     ax.set(xlim=(-limit, limit), ylim=(limit, -limit), aspect="equal")
-    ax.set(xlabel="cycles per unit, along columns", ylabel="along rows")
+    ax.set(xlabel="columns (cycles/unit)", ylabel="rows (cycles/unit)")
     ax.grid(True)
-    return lambda Omega: artist.set_offsets(points(Omega))
+
+    def update(Omega: np.ndarray, colour: object = None) -> None:
+        artist.set_offsets(points(Omega))
+        if colour is not None:
+            artist.set_facecolor(colour)
+
+    return update
 
 
 def legend(ax: Axes, **options) -> None:

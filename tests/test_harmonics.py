@@ -493,7 +493,7 @@ def test_without_biases_all_even_orders_vanish():
     net = draw(rng, 2, F=4, D=1, scale=1.0)
     s = harmonics.combinations(2, 10)
     even = s.sum(1) % 2 == 0
-    power = lambda net: np.abs(harmonics.coefficients(net, s))[:, 0] ** 2  # noqa: E731
+    power = lambda net: np.abs(harmonics.coefficients(net, s))[:, 0] ** 2
     assert power(net._replace(b=np.zeros(4)))[even].max() == 0
     assert power(net)[even].max() > 1e-3
 

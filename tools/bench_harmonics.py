@@ -3,25 +3,13 @@
 Each line is a ratio measured in one run, so that a busy machine disturbs both sides alike.
 """
 
-from time import perf_counter
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench import seconds
 from scipy.special import jv
 
 from inrlib import explorers, harmonics
-
-
-def seconds(function, repeats: int = 20) -> float:
-    """The median time of a call, after a first one that compiles."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = perf_counter()
-        jax.block_until_ready(function())
-        times.append(perf_counter() - start)
-    return float(np.median(times))
 
 
 def bessel_explorer() -> tuple[float, float]:
@@ -34,7 +22,8 @@ def bessel_explorer() -> tuple[float, float]:
         return explorer.compute(**values)
 
     frame = explorer.compute(**explorer.values)
-    return seconds(move), seconds(lambda: (explorer.update(frame), explorer._png()))
+    draw = lambda: (explorer.update(frame), explorer._png())
+    return seconds(move, repeat=20), seconds(draw)
 
 
 def bessel_orders() -> tuple[float, float]:
@@ -42,19 +31,19 @@ def bessel_orders() -> tuple[float, float]:
     with jax.enable_x64(True):
         beta = jnp.linspace(0, 100, 1000)
         all_orders = jax.jit(lambda beta: harmonics.bessel(beta, 200)[:, 200:])
-        ours = seconds(lambda: all_orders(beta), 5)
+        ours = seconds(all_orders, beta)
     points = np.linspace(0, 100, 1000)[:, None]
-    return ours, seconds(lambda: jv(np.arange(201), points), 3)
+    return ours, seconds(jv, np.arange(201), points, repeat=3)
 
 
 def lattice(T: int = 256, F: int = 16, samples: int = 2048) -> float:
     """Seconds for the spectrum of a 256-frequency network by convolving Bessel sequences."""
     rng = np.random.default_rng(0)
-    k = jnp.asarray(rng.integers(-30, 31, (T, 1)))
+    k = rng.integers(-30, 31, (T, 1))
     parts = (T, 1), T, (F, T), F, (F, 1), 1
     net = harmonics.SineLayers(*(jnp.asarray(rng.normal(size=n), jnp.float32) for n in parts))
     net = net._replace(W=net.W * (2 / T) ** 0.5)
-    return seconds(lambda: harmonics.lattice_spectrum(net, k, (samples,), 8), 3)
+    return seconds(lambda: harmonics.lattice_spectrum(net, k, (samples,), 8), repeat=3)
 
 
 def main() -> None:

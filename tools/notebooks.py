@@ -60,7 +60,7 @@ def page(notebook: Path) -> str:
 
 
 def _set_aside(markdown: str, equations: dict[str, str]) -> str:
-    """Markdown with every $…$ and $$…$$ replaced by a mark, and its MathML noted under that mark."""
+    """Markdown with a mark for every $…$ and $$…$$, whose MathML is noted under that mark."""
 
     def note(match: re.Match) -> str:
         if match["code"]:

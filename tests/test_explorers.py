@@ -1,0 +1,130 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inrlib import explorers, plots, signals
+
+EXPLORERS = {
+    "first look": explorers.first_look,
+    "families": explorers.families,
+    "aliasing, SIREN": explorers.aliasing,
+    "aliasing, FFN": lambda: explorers.aliasing("FFN"),
+    "imperfect recovery, f0": explorers.imperfect_recovery,
+    "imperfect recovery, FFN": lambda: explorers.imperfect_recovery("FFN"),
+}
+
+
+def pixels(explorer) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(explorer.image.value)), int)
+
+
+def main_slider(explorer):
+    return list(explorer.controls.values())[-1]
+
+
+@pytest.fixture(params=EXPLORERS)
+def explorer(request):
+    return EXPLORERS[request.param]()
+
+
+def test_sliding_changes_the_picture_and_compiles_nothing(explorer, compiled):
+    slider = main_slider(explorer)
+    slider.value *= 0.9
+    compiled.clear()
+    first = pixels(explorer)
+    slider.value *= 0.6
+    assert not compiled
+    assert first.shape == pixels(explorer).shape
+    assert np.abs(first - pixels(explorer)).max() > 100
+    assert "computed in" in explorer.status.value
+
+
+def test_reset_brings_the_first_frame_back(explorer):
+    before = pixels(explorer)
+    main_slider(explorer).value *= 0.5
+    explorer.reset.click()
+    np.testing.assert_allclose(pixels(explorer), before, atol=2)
+
+
+def test_a_still_picture_is_always_there(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert np.asarray(still).std() > 10
+
+
+def toy(compute):
+    def draw(frame):
+        fig, ((ax,),) = plots.figure()
+        update = plots.curves(ax, np.arange(3), {"y": frame})
+        return fig, lambda frame: update({"y": frame})
+
+    control = explorers.slider("x", "units", 0.1, 10, 1)
+    return explorers.Explorer({"x": control}, compute, None, draw)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("x=5 is too large; choose less."), "x=5 is too large"),
+        (RuntimeError("<broken>"), "Unexpected RuntimeError: &lt;broken&gt;"),
+    ],
+)
+def test_an_error_appears_in_place_and_the_explorer_goes_on(error, shown):
+    def compute(x):
+        if x > 4:
+            raise error
+        return x * np.ones(3)
+
+    explorer = toy(compute)
+    good = explorer.image.value
+    explorer.controls["x"].value = 5
+    assert shown in explorer.status.value
+    assert explorer.image.value == good
+    explorer.controls["x"].value = 2
+    assert "computed in" in explorer.status.value
+
+
+def test_single_frequency_misses_the_odd_coefficients():
+    """What the slider shows at f0 = 1 and at f0 = 0.5, before any training."""
+    explorer = explorers.imperfect_recovery()
+    _, at_1, _ = explorer.compute(f0=1.0)
+    _, at_half, _ = explorer.compute(f0=0.5)
+    assert np.asarray(at_1)[1::2].max() < -100
+    assert np.asarray(at_1)[:, 1::2].max() < -100
+    assert np.asarray(at_half)[1::2].max() > -40
+
+
+def test_training_behind_the_button_learns_and_reports():
+    explorer = explorers.aliasing("SIREN")
+    seen = []
+    explorer.progress.observe(lambda change: seen.append(change["new"]), names="value")
+    explorer.button.click()
+    assert seen[-1] == 1
+    assert len(seen) > 10
+    assert not explorer.button.disabled
+    _, level = explorer.train(lambda share: None, omega0=300.0)
+    others = np.delete(np.asarray(level), [23, 105])
+    assert level[105] > others.max() + 6
+
+
+def test_own_picture():
+    explorer = explorers.imperfect_recovery(pixels=signals.picture("coffee", 48))
+    assert explorer.compute(f0=0.5)[0].shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: explorers.aliasing("MLP"), "choose SIREN or FFN"),
+        (lambda: explorers.imperfect_recovery("MLP"), "choose single frequency or FFN"),
+        (lambda: explorers.imperfect_recovery(pixels=np.zeros((64, 64))), "1 channels"),
+        (lambda: explorers.imperfect_recovery(pixels=np.zeros((8, 8, 3))), "at least 32×32"),
+    ],
+)
+def test_explorers_refuse(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

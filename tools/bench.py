@@ -1,0 +1,118 @@
+"""Speed as ratios, both sides measured in one run: `make bench`.
+
+Every bench_*.py beside this file adds lines of its own. Each line is the median over repetitions,
+after a first call that compiles.
+"""
+
+import importlib
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from inrlib import fitting, networks, signals
+
+
+def seconds(function, *arguments, repeat: int = 5) -> float:
+    """Median time of a call, after one that compiles."""
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(repeat):
+        start = perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(perf_counter() - start)
+    return median(times)
+
+
+def matrix_rate(n: int = 2048) -> float:
+    """The machine's float32 matrix-product rate, in FLOP/s."""
+    a = jax.random.normal(jax.random.key(0), (n, n))
+    return 2 * n**3 / seconds(jax.jit(jnp.matmul), a, a)
+
+
+def loop() -> None:
+    """The Fig. 3 problem: one compiled loop against a Python loop of jitted steps."""
+    network = networks.SIREN(widths=(128,), mapping_width=128)
+    theta = networks.init(network, jax.random.key(0), 1)
+    r = jnp.asarray(signals.grid(128), jnp.float32)
+    g = jnp.asarray(signals.tone(23, r), jnp.float32)
+    steps, adam = 1000, optax.adam(1e-4)
+
+    @jax.jit
+    def step(params, state):
+        def loss(params):
+            f = network.apply({"params": params, "fixed": theta["fixed"]}, r)
+            return jnp.mean((f - g) ** 2) / 2
+
+        updates, state = adam.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    def python():
+        params, state = theta["params"], adam.init(theta["params"])
+        for _ in range(steps):
+            params, state = step(params, state)
+        return params
+
+    def compiled():
+        run = fitting.fit(network, theta, r, g, steps=steps, progress=False)
+        return run.theta["params"]
+
+    slow, fast = seconds(python, repeat=3), seconds(compiled, repeat=3)
+    print(
+        f"training, Fig. 3, {steps} steps: Python loop {slow:.2f} s, compiled {fast:.2f} s, ",
+        end="",
+    )
+    print(f"ratio {slow / fast:.2f}")
+
+    keys = jax.random.split(jax.random.key(0), 8)
+    thetas = jax.vmap(lambda key: networks.init(network, key, 1))(keys)
+    many = lambda: fitting.fit_many(network, thetas, r, g, steps=200, progress=False).theta
+    one = lambda: fitting.fit(network, theta, r, g, steps=200, progress=False).theta
+    ratio = 8 * seconds(one, repeat=3) / seconds(many, repeat=3)
+    print(f"training 8 seeds: one after the other against fit_many, ratio {ratio:.2f}")
+
+
+def step() -> None:
+    """A full-batch step on a 128×128 picture, as a share of the matrix-product rate."""
+    r, g = signals.samples(signals.picture(size=128))
+    rate = matrix_rate()
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s on {jax.devices()[0].device_kind}")
+    families = {
+        "FFN": networks.FFN((256,) * 3, 3),
+        "SIREN": networks.SIREN((256,) * 3, 3),
+    }
+    for name, network in families.items():
+        theta = networks.init(network, jax.random.key(0), 2)
+        run = lambda n: fitting.fit(network, theta, r, g, steps=n, progress=False).theta  # noqa: B023
+        each = (seconds(run, 12, repeat=3) - seconds(run, 2, repeat=3)) / 10
+        sizes = [network.mapping_width, *network.widths, network.outputs]
+        products = sum(a * b for a, b in pairwise(sizes))
+        # Forward, and two products backward for each layer but the first, which needs one.
+        flops = 2 * len(r) * (3 * products - (sizes[0] * sizes[1] if name == "FFN" else 0))
+        share = flops / each / rate
+        print(f"full-batch step on 128×128, {name}: {each:.2f} s, {share:.2f} of that rate")
+
+
+def sine() -> None:
+    """The polynomial sine against XLA's."""
+    x = jax.random.normal(jax.random.key(0), (4096, 256)) * 30
+    slow, fast = seconds(jax.jit(jnp.sin), x), seconds(jax.jit(networks.sine), x)
+    print(f"sine of {x.size:,} numbers: jnp.sin against networks.sine, ratio {slow / fast:.1f}")
+
+
+def main() -> None:
+    for part in (sine, loop, step):
+        part()
+    for path in sorted(Path(__file__).parent.glob("bench_*.py")):
+        print(f"\n{path.stem}")
+        importlib.import_module(path.stem).main()
+
+
+if __name__ == "__main__":
+    np.set_printoptions(precision=3)
+    main()
