@@ -5,7 +5,6 @@ import pytest
 
 from inrlib import explorers
 
-
 MOVES = {
     "bessel": [("beta", 3.0), ("omega0", 41.0), ("many", 3), ("order", 16), ("many", 1)],
     "depth": [("degree", 4), ("depth", 4), ("rho", "ReLU"), ("rho", "sin"), ("depth", 1)],
