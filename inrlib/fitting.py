@@ -3,9 +3,9 @@
     θ* = argmin ½ mean |f_θ(r) − g(r)|²
 
 `fit` runs the paper's protocol: a first-order optimiser on all samples, or on random ones. The
-whole loop is one compiled function whose length is an argument: neither a new number of steps, nor
-a snapshot, nor a slider compiles it again. That is why it is a `fori_loop` and not a `scan`, whose
-length is part of the program. `fit_many` trains a stack of networks in the same loop.
+whole loop is one compiled function whose length is an argument: neither more steps, nor a snapshot,
+nor a slider compiles it again. That is why it is a `fori_loop` and not a `scan`, whose length is
+part of the program. `fit_many` trains a stack of networks in the same loop.
 """
 
 import os
@@ -65,10 +65,10 @@ def fit(
     network: INR,
     theta: Theta,
     r: Float[Array, "N D"],
-    g: Float[Array, "N C"],
+    g: Float[Array, "*B N C"],
     *,
     steps: int = 2000,
-    learning_rate: float | Array = 1e-4,
+    learning_rate: float | Float[Array, "*B"] = 1e-4,
     optimizer: Callable[[Array], optax.GradientTransformation] = optax.adam,
     batch: int | None = None,
     key: Array | None = None,
@@ -76,12 +76,13 @@ def fit(
     snapshots: Sequence[int] = (),
     peak: float = 1.0,
     progress: bool | Callable[[int], None] = True,
+    many: bool = False,
 ) -> Fit:
     """Trains `theta["params"]` on ½ mean |f − g|².
 
     Args:
       network, theta: from `networks`; theta["fixed"] is not touched.
-      r, g: the samples. float32 in, float32 throughout; float64 likewise.
+      r, g: the samples (N, D) and (N, C). float32 in, float32 throughout; float64 likewise.
       steps: number of optimiser steps.
       learning_rate: an array argument of the compiled loop.
       optimizer: a function of the learning rate, such as `optax.adam` or `optax.sgd`.
@@ -91,6 +92,7 @@ def fit(
       snapshots: steps after which the numbers are kept, each in 0 … steps.
       peak: the signal's largest value, for the PSNR: 1 for pictures in [0, 1].
       progress: a bar, or a function that is told the number of finished steps.
+      many: B networks at once, see `fit_many`.
 
     Returns:
       A `Fit`.
@@ -100,63 +102,20 @@ def fit(
         samples than the device's memory holds activations for.
       FloatingPointError: the loss left the finite numbers; the step is named.
     """
-    return _run(network, theta, (r, g), held_out, steps, learning_rate, optimizer, batch, key,
-                snapshots, peak, progress, many=False)  # fmt: skip
-
-
-def fit_many(
-    network: INR,
-    thetas: Theta,
-    r: Float[Array, "N D"],
-    g: Float[Array, "*B N C"],
-    *,
-    steps: int = 2000,
-    learning_rate: float | Float[Array, " B"] = 1e-4,
-    optimizer: Callable[[Array], optax.GradientTransformation] = optax.adam,
-    batch: int | None = None,
-    key: Array | None = None,
-    held_out: Samples | None = None,
-    snapshots: Sequence[int] = (),
-    peak: float = 1.0,
-    progress: bool | Callable[[int], None] = True,
-) -> Fit:
-    """`fit` for B networks of one architecture at once: seeds, settings or targets.
-
-    Args:
-      thetas: every leaf with a leading axis B, such as `jax.vmap(init)` makes.
-      g: (N, C), the same target for all, or (B, N, C), one for each; `held_out` likewise.
-      learning_rate: one for all, or one each.
-      Others: as `fit`. All networks see the same random batches.
-
-    Raises:
-      As `fit`.
-    """
-    return _run(network, thetas, (r, g), held_out, steps, learning_rate, optimizer, batch, key,
-                snapshots, peak, progress, many=True)  # fmt: skip
-
-
-def _run(
-    network, theta, data, held_out, steps, learning_rate, optimizer, batch, key,
-    snapshots, peak, progress, many,
-) -> Fit:  # fmt: skip
-    _check(network, theta, data, steps, batch, key, snapshots, many)
+    _check(network, theta, (r, g), steps, batch, key, snapshots, many)
     if held_out is not None:
         _check_samples("held_out", *held_out)
-    held_out = None if held_out is None else _spread(held_out)
+        held_out = _spread(held_out)
     learning_rate = jnp.asarray(learning_rate)
     problem = _Problem(network, optimizer, batch, many)
-    start = optimizer(learning_rate.min()).init
-    members = (jax.tree.leaves(theta["params"])[0].shape[0],) if many else ()
-    curves = [jnp.full((*members, steps), jnp.nan, data[1].dtype)] * (2 if held_out else 1)
-    state = (theta["params"], (jax.vmap(start) if many else start)(theta["params"]), curves)
-    state = jax.tree.map(jnp.array, state)  # a copy: the loop works in place
-    arrays = (_spread(data), held_out, theta["fixed"], learning_rate, peak)
+    arrays = (_spread((r, g)), held_out, theta["fixed"], learning_rate, peak)
     key = jax.random.key(0) if key is None else key
+    state = _start(problem, theta["params"], learning_rate, steps, g.dtype, held_out is not None)
 
     kept, here = {}, 0
-    marks = np.linspace(0, steps, min(steps, 50) + 1).astype(int)
+    marks = np.linspace(0, steps, min(steps, 50) + 1).astype(int).tolist()
     with _Progress(progress, steps) as report:
-        for stop in sorted({*marks.tolist(), *snapshots}):
+        for stop in sorted({*marks, *snapshots}):
             state = _advance(problem, state, arrays, key, here, stop)
             _check_finite(np.asarray(state[2][0])[..., here:stop], here)
             here = stop
@@ -164,17 +123,49 @@ def _run(
                 kept[stop] = {"params": jax.tree.map(jnp.copy, state[0]), "fixed": theta["fixed"]}
             report(stop)
 
-    last = _measure(problem, state[0], arrays)
+    params, _, curves = state
+    ends = _measure(problem, params, arrays)
     curves = [
-        np.append(c, np.asarray(d)[..., None], -1) for c, d in zip(state[2], last, strict=True)
+        np.append(np.asarray(curve)[..., :steps], np.asarray(end)[..., None], axis=-1)
+        for curve, end in zip(curves, ends, strict=True)
     ]
-    stack = partial(jnp.stack, axis=int(many))
+    stack = lambda *leaves: jnp.stack(leaves, axis=int(many))
     return Fit(
-        theta={"params": state[0], "fixed": theta["fixed"]},
+        theta={"params": params, "fixed": theta["fixed"]},
         psnr=curves[0],
         psnr_held_out=curves[1] if held_out else None,
-        snapshots=jax.tree.map(lambda *s: stack(s), *map(kept.get, snapshots)) if kept else None,
+        snapshots=jax.tree.map(stack, *(kept[stop] for stop in snapshots)) if kept else None,
     )
+
+
+def fit_many(
+    network: INR, thetas: Theta, r: Float[Array, "N D"], g: Float[Array, "*B N C"], **options
+) -> Fit:
+    """`fit` for B networks of one architecture at once: seeds, settings or targets.
+
+    Args:
+      thetas: every leaf with a leading axis B, such as `jax.vmap(init)` makes.
+      g: (N, C), the same target for all, or (B, N, C), one for each; `held_out` likewise.
+      options: as `fit`. `learning_rate` is one for all, or an array of B. All networks see the same
+        random batches.
+
+    Raises:
+      As `fit`.
+    """
+    return fit(network, thetas, r, g, many=True, **options)
+
+
+def _start(problem, params, learning_rate, steps, dtype, has_held_out):
+    """What the loop carries: parameters, the optimiser's state, and a buffer for each curve.
+
+    The buffers' length is a power of two, so that most numbers of steps share one program.
+    """
+    begin = problem.over_members(problem.optimizer(learning_rate.min()).init, 0)
+    members = jax.tree.leaves(params)[0].shape[:1] if problem.many else ()
+    room = 1 << max(11, (steps - 1).bit_length())
+    curves = [jnp.full((*members, room), jnp.nan, dtype)] * (1 + has_held_out)
+    # A copy, because the loop works in place.
+    return jax.tree.map(jnp.array, (params, begin(params), curves))
 
 
 class _Problem(NamedTuple):

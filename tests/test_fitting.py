@@ -64,7 +64,7 @@ def test_steps_snapshots_and_settings_do_not_compile_again(compiled):
     programs = fitting._advance._cache_size()
     compiled.clear()
     options = {"learning_rate": 3e-4, "snapshots": (7,)}
-    fitting.fit(NETWORK, start(omega0=50.0), R, G, steps=20, **options, **QUIET)
+    fitting.fit(NETWORK, start(omega0=50.0), R, G, steps=33, **options, **QUIET)
     assert not compiled
     assert fitting._advance._cache_size() == programs
 
