@@ -24,22 +24,27 @@ import ipywidgets as widgets
 import jax
 import jax.numpy as jnp
 import numpy as np
+from IPython.display import Audio
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from inrlib import networks, ntk, plots, signals, spectra
+from inrlib import harmonics, networks, ntk, plots, signals, spectra
 from inrlib.fitting import fit, readout
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
 __all__ = [
     "Explorer",
     "aliasing",
+    "bessel",
+    "depth",
     "eigenfunctions",
     "families",
     "first_look",
     "imperfect_recovery",
     "kernel_regression",
+    "modulation",
     "slider",
+    "whole",
 ]
 
 EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
@@ -57,6 +62,13 @@ def slider(
         bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
         return widgets.FloatLogSlider(**bounds, readout_format=".3g", **common)
     return widgets.FloatSlider(min=low, max=high, step=(high - low) / 200, **common)
+
+
+def whole(label: str, low: int, high: int, value: int) -> widgets.Widget:
+    """A labelled slider over whole numbers."""
+    style = {"description_width": "9em"}
+    layout = widgets.Layout(width="30em", max_width="100%")
+    return widgets.IntSlider(value, low, high, description=label, style=style, layout=layout)
 
 
 class Explorer:
@@ -434,7 +446,7 @@ def eigenfunctions(
     faces = signals.faces(size=size).validation[:8]
     g = jnp.asarray(faces.reshape(len(faces), -1).T, jnp.float32)
     g = g - g.mean(axis=0)
-    count, thresholds = min(64, size**2), jnp.logspace(-4, 0, 81)
+    count, thresholds = min(40, size**2), jnp.logspace(-4, 0, 81)
     drawn, last = {}, {}
 
     def compute(width, depth, seed, face, weights="random", **settings):
@@ -484,7 +496,7 @@ def eigenfunctions(
         return fig, update
 
     style = {"description_width": "5em"}
-    controls |= {
+    choices = {
         "width": widgets.Dropdown(
             description="width", options=[32, 64, 128, 256], value=256, style=style
         ),
@@ -497,8 +509,8 @@ def eigenfunctions(
         ),
     }
     if learned is not None:
-        controls["weights"] = widgets.ToggleButtons(options=["random", "learned"])
-    return Explorer(controls, compute, None, draw)
+        choices["weights"] = widgets.ToggleButtons(options=["random", "learned"])
+    return Explorer(choices | controls, compute, None, draw)
 
 
 def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Explorer:
@@ -539,3 +551,246 @@ def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Ex
 
     controls = {"omega0": slider("ω0", "rad per unit", 10, 400, 60)}
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
+
+
+def bessel(seed: int = 0, units: int = 8) -> Explorer:
+    """Eqs. 5–7: the Bessel coefficients of a three-layer sine network on its measured spectrum.
+
+        f(r) = Σ_m w_m sin(β Σ_t V_mt sin(ω_t r) + b_m),      ω = ω0 (1, 19/16, 45/16)
+
+    The spectrum is that of samples over exactly 16 periods of ω0, so that every line falls on a bin
+    whatever ω0 is. All sizes are fixed: fewer frequencies are columns of zeros, a lower order of
+    truncation is a mask, and no control compiles anything again.
+
+    Args:
+      seed: of w, V and b.
+      units: hidden units m.
+    """
+    k, slowest, samples, largest = np.array([16, 19, 45]), 16, 2048, 16
+    rng = np.random.default_rng(seed)
+    V = rng.choice([-1, 1], (units, 3)) * rng.uniform(0.5, 1, (units, 3))
+    w = rng.normal(size=(units, 1)) / units**0.5
+    b = rng.uniform(-1, 1, units)
+    s = harmonics.combinations(3, largest)
+    bins = s @ k
+
+    @jax.jit
+    def look(beta, omega0, many, order):
+        Omega = omega0 * k[:, None] / slowest
+        W = beta * V * (jnp.arange(3) < many)
+        net = harmonics.SineLayers(Omega, jnp.zeros(3), W, b, w, jnp.zeros(1))
+        A = harmonics.coefficients(net, s)
+        A = jnp.where((np.abs(s).sum(1) <= order)[:, None], A, 0)
+        # A negative frequency is turned: Im(A exp(−jx)) = Im(−A* exp(jx)).
+        turned = jnp.where((bins < 0)[:, None], -jnp.conj(A), A)[:, 0]
+        lines = jnp.zeros(samples // 2 + 1, A.dtype).at[np.abs(bins)].add(turned)
+        lines = lines.at[0].set(1j * lines[0].imag)
+        predicted = jnp.abs(lines)
+        r = 2 * jnp.pi * slowest / omega0 * signals.grid(samples)
+        f = jnp.sin(jnp.sin(r @ Omega.T) @ W.T + b) @ w
+        measured = spectra.lines(f)[1][:, 0]
+        # Σ Im(A exp(jx)) = Σ Re(−jA exp(jx)): an inverse DFT sums the predicted lines.
+        g = jnp.fft.irfft(-0.5j * samples * lines.at[0].multiply(2), samples)
+        residual = jnp.max(jnp.abs(f[:, 0] - g)) / jnp.max(jnp.abs(f))
+        bound = harmonics.truncation_bound(net, order)[0] / jnp.max(jnp.abs(f))
+        frequency = omega0 / (2 * jnp.pi * slowest) * jnp.arange(samples // 2 + 1)
+        levels = [spectra.decibels(a, -320) for a in (measured, predicted)]
+        return r[:, 0], f[:, 0], g, frequency, *levels, residual, bound
+
+    def compute(beta, omega0, many, order):
+        with jax.enable_x64(True):
+            return jax.device_get(look(float(beta), float(omega0), float(many), float(order)))
+
+    def draw(frame):
+        r, f, g, frequency, measured, predicted, *_ = frame
+        fig, ((left, right),) = plots.figure(1, 2, width=10.5, height=3.4, width_ratios=[2, 3])
+        curves = [
+            left.plot(r, f, color=plots.COLOURS["target"], lw=4, alpha=0.35, label="network")[0],
+            left.plot(r, g, color=plots.COLOURS["SIREN"], lw=1.6, label="Bessel sum")[0],
+        ]
+        left.set(xlabel="coordinate r", ylabel="f(r)", xlim=(0, 1), ylim=(-3, 3))
+        left.grid(True)
+        lines = plots.comb(right, frequency, measured, "#999999", "measured", width=3)
+        heads = plots.comb(
+            right, frequency, predicted, plots.COLOURS["SIREN"], "predicted", head="o"
+        )
+        right.set(xlim=(0, 40), xlabel="frequency (periods per unit)")
+        plots.legend(right)
+
+        def update(frame):
+            r, f, g, frequency, measured, predicted, residual, bound = frame
+            for curve, y in zip(curves, (f, g), strict=True):
+                curve.set_data(r, y)
+            lines((frequency, measured))
+            heads((frequency, predicted))
+            left_out = f"{bound:.0e}" if bound < 1 else "all of it"
+            left.set_title(f"residual {residual:.0e}; left out at most {left_out}", fontsize=10)
+
+        update(frame)
+        return fig, update
+
+    controls = {
+        "beta": slider("weight scale β", "rad", 0.05, 5, 1.5),
+        "omega0": slider("ω0", "rad per unit", 3, 60, 20),
+        "many": whole("frequencies", 1, 3, 2),
+        "order": whole("truncation Σ|s|", 0, largest, 8),
+    }
+    return Explorer(controls, compute, None, draw)
+
+
+ACTIVATIONS = ("polynomial", "sin", "ReLU")
+"""What `depth` offers for ρ."""
+
+
+def depth(dims: int = 1, seed: int = 0) -> Explorer:
+    """Theorem 1: the support K^(L−1) against what a random network of that depth fills.
+
+    One frequency of 3 periods per unit along a line, or two frequencies (2, 1) and (−1, 2) in the
+    plane. The grid resolves order 64, so nothing of a polynomial network is aliased; it is made of
+    whole periods, so that what sin and ReLU alias falls on harmonics again. Depth selects among the
+    layers of one network, degree sets higher coefficients to zero: nothing is compiled again.
+
+    Args:
+      dims: D, 1 or 2.
+      seed: of the weights.
+
+    Raises:
+      ValueError: other dims.
+    """
+    if dims not in (1, 2):
+        raise ValueError(f"dims={dims} has no explorer here; choose 1 or 2.")
+    largest, units = 64, 8
+    k, size = (np.array([[3]]), 390) if dims == 1 else (np.array([[2, 1], [-1, 2]]), 270)
+    rng = np.random.default_rng(seed)
+    shapes = [(len(k), units), (units, units), (units, units)]
+    # Rows of sum 1: every pre-activation stays in [−1, 1], where Chebyshev's polynomials live.
+    layers = [W / np.abs(W).sum(0) for W in (rng.normal(size=shape) for shape in shapes)]
+    readouts = [rng.normal(size=(W.shape[0], 1)) for W in (*layers, np.zeros((units, 1)))]
+    phi = rng.uniform(-np.pi, np.pi, len(k))
+    r = signals.grid((size,) * dims)
+    reach = harmonics.lattice_order(k, largest)
+    margin = [(size // 2 - n // 2, (size - 1) // 2 - n // 2) for n in reach.shape]
+    reach = np.pad(reach, margin, constant_values=-1)
+
+    @jax.jit
+    def look(degree, depth, kind):
+        c = jnp.where(np.arange(5) <= degree, np.array([0.1, 0.3, 0.6, 1.0, 1.0]), 0)
+        c = c / jnp.sum(c)
+        rho = [lambda v: harmonics.chebyshev(c, v), lambda v: jnp.sin(np.pi * v), jax.nn.relu]
+        z = jnp.sin(2 * np.pi * r @ k.T + phi)
+        f = [z @ readouts[0]]
+        for W, w in zip(layers, readouts[1:], strict=True):
+            z = jax.lax.switch(kind, rho, z @ W)
+            f.append(z @ w)
+        f = jnp.stack(f)[depth - 1].reshape((size,) * dims)
+        magnitude = jnp.fft.fftshift(jnp.abs(jnp.fft.fftn(f))) / f.size
+        magnitude /= jnp.sqrt(jnp.sum(magnitude**2))
+        allowed = jnp.where(reach <= degree ** (depth - 1), reach, -1)
+        outside = jnp.sum(jnp.where(allowed < 0, magnitude, 0) ** 2)
+        return spectra.decibels(magnitude, -320), allowed, outside
+
+    def compute(degree, depth, rho):
+        with jax.enable_x64(True):
+            return jax.device_get(look(degree, depth, ACTIVATIONS.index(rho)))
+
+    shown = size if dims == 1 else 128
+    middle = (slice(size // 2 - shown // 2, size // 2 + shown // 2),) * dims
+
+    def draw(frame):
+        level, allowed = (part[middle] for part in frame[:2])
+        if dims == 1:
+            fig, ((ax,),) = plots.figure(1, 1, width=10, height=3.2)
+            half, x = size // 2, np.arange(size // 2)
+            inside = lambda allowed: np.where(allowed[half:] >= 0, -2.0, -300)
+            support = plots.comb(ax, x, inside(allowed), "#dddddd", "allowed", -120, width=5)
+            lines = plots.comb(
+                ax, x, level[half:], plots.COLOURS["SIREN"], "measured", -120, width=2
+            )
+            ax.set(xlim=(-1, 200), xlabel="frequency (periods per unit)", ylabel="share (dB)")
+            plots.legend(ax)
+        else:
+            fig, ((left, ax),) = plots.figure(1, 2, width=9.6, height=4.4)
+            support = plots.orders(left, allowed, "allowed: order Σ|s|")
+            lines = plots.spectrum(ax, level, (-120, 0))
+            fig.colorbar(left.images[0], ax=left, shrink=0.7)
+            fig.colorbar(ax.images[0], ax=ax, shrink=0.7, label="share (dB)")
+
+        def update(frame):
+            reached, outside = frame[1].max(), frame[2]
+            level, allowed = (part[middle] for part in frame[:2])
+            if dims == 1:
+                support((x, inside(allowed)))
+                lines((x, level[half:]))
+            else:
+                support(allowed)
+                lines(level)
+            ax.set_title(
+                f"order up to {reached}; energy outside {outside:.0e}",
+                loc="right" if dims == 1 else "center",
+            )
+
+        update(frame)
+        return fig, update
+
+    rho = widgets.Dropdown(
+        options=ACTIVATIONS, description="activation ρ", style={"description_width": "9em"}
+    )
+    controls = {
+        "degree": whole("degree K", 1, 4, 3),
+        "depth": whole("layers L", 1, 4, 3),
+        "rho": rho,
+    }
+    return Explorer(controls, compute, None, draw)
+
+
+def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
+    """Frequency modulation, sin(β sin ω0 r): its lines, Carson's band, and its sound (r in s).
+
+    Args:
+      rate: samples per second of the tone.
+      seconds: its length.
+    """
+    n = np.arange(1, 64)
+    time = jnp.arange(int(rate * seconds)) / rate
+
+    @jax.jit
+    def look(beta, frequency):
+        # Lines at odd harmonics only: those of s and −s cancel where s is even.
+        amplitude = jnp.where(n % 2 == 1, 2 * jnp.abs(harmonics.bessel(beta, 63)[64:]), 0)
+        sound = jnp.sin(beta * jnp.sin(2 * jnp.pi * frequency * time))
+        band = harmonics.carson(beta, frequency)
+        inside = jnp.sum(jnp.where(n * frequency <= band * (1 + 1e-6), amplitude, 0) ** 2)
+        share = inside / jnp.sum(amplitude**2)
+        return n * frequency, spectra.decibels(amplitude), band, share, sound
+
+    sound = lambda frame: Audio(np.asarray(frame[-1]), rate=rate, normalize=False).data
+    player = widgets.Audio(format="wav", autoplay=False, loop=False)
+
+    def draw(frame):
+        fig, ((left, right),) = plots.figure(1, 2, width=10.5, height=3.2, width_ratios=[2, 3])
+        first = slice(0, rate // 50)
+        labels = {"xlabel": "r (s)", "ylabel": "sin(β sin ω0 r)", "ylim": (-1.1, 1.1)}
+        colours = {"f": plots.COLOURS["SIREN"]}
+        curve = plots.curves(left, time[first], {"f": frame[-1][first]}, colours, **labels)
+        band = right.axvspan(0, frame[2], color="#cfe3f2", label="Carson's band (β + 1) ω0")
+        lines = plots.comb(right, *frame[:2], plots.COLOURS["SIREN"], "lines", width=3)
+        right.set(xlim=(0, 5400))
+        plots.legend(right, ncols=2)
+
+        def update(frame):
+            curve({"f": frame[-1][first]})
+            lines(frame[:2])
+            band.set_width(float(frame[2]))
+            left.set_title(f"{100 * float(frame[3]):.2f} % of the power in Carson's band")
+            player.value = sound(frame)
+
+        update(frame)
+        return fig, update
+
+    controls = {
+        "beta": slider("β", "rad", 0.1, 12, 5),
+        "frequency": slider("ω0/2π", "Hz", 100, 400, 220),
+    }
+    explorer = Explorer(controls, look, None, draw)
+    explorer.box.children = (*explorer.box.children, player)
+    return explorer

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 __all__ = [
     "FFN",
     "INR",
+    "MFN",
     "MLP",
     "SIREN",
     "PositionalEncoding",
@@ -258,6 +259,46 @@ class PositionalEncoding(_Fourier):
     def waves(self, r):
         scales = self.f0 * 2.0 ** jnp.arange(self.octaves)
         return jnp.concatenate([2 * jnp.pi * scale * r for scale in scales], axis=-1)
+
+
+class MFN(INR):
+    """Multiplicative filter network with Fourier filters (Fathony et al. 2021): products, no ρ.
+
+        z⁰ = γ⁰(r),    zˡ = (Wˡ zˡ⁻¹ + bˡ) ∘ γˡ(r),    γˡ(r) = sin(Ωˡ r + φˡ)
+
+    Every layer has a mapping of its own; `phases` holds them one after the other, γ⁰ first. As
+    published, Ωˡ = ω0 V/√L with V ~ U(−1/√D, 1/√D), L = the number of filters, φˡ ~ U(−π, π),
+    Wˡ ~ U(−1/√F, 1/√F), bˡ likewise, F = the layer's inputs.
+
+    Attributes:
+      widths: the filters γ¹ … γ^(L−1).
+      mapping_width: the filters γ⁰.
+    """
+
+    mapping_width: int = 256
+
+    def setup(self):
+        self.omega0 = self._setting("omega0", 256.0)
+        filters = self.mapping_width + sum(self.widths)
+        spread = _uniform(lambda fan_in: fan_in**-0.5)
+        self.filters = nn.Dense(filters, use_bias=False, kernel_init=spread)
+        self.phi = self.param("phi", _uniform(np.pi), (filters,))
+        fan_ins = (self.mapping_width, *self.widths)
+        *hidden, self.readout = [
+            nn.Dense(features, kernel_init=spread, bias_init=_uniform(fan_in**-0.5))
+            for fan_in, features in zip(fan_ins, (*self.widths, self.outputs), strict=True)
+        ]
+        self.hidden = hidden
+
+    def phases(self, r):
+        return self.omega0 / (len(self.widths) + 1) ** 0.5 * self.filters(r) + self.phi
+
+    def features(self, r):
+        ends = np.cumsum([self.mapping_width, *self.widths])[:-1]
+        z, *filters = jnp.split(self.mapping(r), ends, axis=-1)
+        for layer, filtered in zip(self.hidden, filters, strict=True):
+            z = layer(z) * filtered
+        return z
 
 
 class MLP(INR):

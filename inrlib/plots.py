@@ -19,14 +19,17 @@ __all__ = [
     "atom",
     "atoms",
     "colour",
+    "comb",
     "curves",
     "figure",
     "legend",
+    "orders",
     "picture",
     "plane",
     "recovery",
     "sampled_tones",
     "spectrum",
+    "splitting",
     "stems",
 ]
 
@@ -149,6 +152,45 @@ def stems(
     return update
 
 
+def comb(
+    ax: Axes,
+    frequencies: np.ndarray,
+    level: np.ndarray,
+    colour: object,
+    label: str = "",
+    floor: float = -100,
+    head: str = "",
+    width: float = 1.6,
+) -> Update:
+    """Spectral lines that may move along the axis too: update((frequencies, level)).
+
+    Args:
+      level: in dB; lines at or below the floor are not drawn.
+      head: a matplotlib marker on top of each line; then the line itself is left out.
+    """
+
+    def points(frequencies, level):
+        seen = np.asarray(level) > floor
+        return np.asarray(frequencies)[seen], np.asarray(level)[seen]
+
+    x, y = points(frequencies, level)
+    if head:
+        artist = ax.plot(x, y, head, color=colour, label=label, ms=5, mew=1.4, fillstyle="none")[0]
+    else:
+        artist = ax.vlines(x, floor, y, color=colour, lw=width, label=label)
+    ax.set(ylim=(floor, 12), xlabel="frequency (Hz)", ylabel="amplitude (dB)")
+
+    def update(data: tuple[np.ndarray, np.ndarray]) -> None:
+        x, y = points(*data)
+        if head:
+            artist.set_data(x, y)
+        else:
+            ends = np.stack([np.full_like(y, floor), y], axis=-1)
+            artist.set_segments(np.stack([np.repeat(x[:, None], 2, axis=1), ends], axis=-1))
+
+    return update
+
+
 def curves(
     ax: Axes,
     x: np.ndarray,
@@ -169,6 +211,23 @@ def curves(
         for name, y in series.items():
             artists[name].set_ydata(np.asarray(y))
 
+    return update
+
+
+def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
+    """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
+    ready = lambda order: np.ma.masked_less(np.asarray(order), 0)
+    half = np.asarray(order).shape[0] // 2
+    extent = (-half - 0.5, order.shape[1] - half - 0.5, order.shape[0] - half - 0.5, -half - 0.5)
+    image = ax.imshow(ready(order), extent=extent, cmap="viridis_r", interpolation="nearest")
+    _no_ticks(ax, title)
+    ax.set_xticks([-half, 0, half - 1])
+
+    def update(order: np.ndarray) -> None:
+        image.set_data(ready(order))
+        image.set_clim(0, max(1, np.max(order)))
+
+    update(order)
     return update
 
 
@@ -260,3 +319,34 @@ def atom(ax: Axes, function: np.ndarray, title: str = "") -> Update:
     image = ax.imshow(ready(function), cmap="gray", vmin=-1, vmax=1)
     _no_ticks(ax, title)
     return lambda function: image.set_data(ready(function))
+
+
+def splitting(
+    target: np.ndarray,
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray, int]],
+    floor: float = -100,
+) -> Figure:
+    """Figure 1: a signal split into harmonics layer by layer, a row per layer.
+
+    Args:
+      target: the signal on [0, 1).
+      rows: title → (what the layer makes of it, the levels of that in dB by whole frequency, the
+        highest frequency that Theorem 1 allows there).
+      floor: of the levels, in dB.
+    """
+    fig, axes = figure(len(rows), 2, width=9.6, height=1.6 * len(rows) + 0.4, width_ratios=[1, 1])
+    last = max(edge for *_, edge in rows.values())
+    r = np.arange(len(target)) / len(target)
+    for (left, right), (title, (signal, level, edge)) in zip(axes, rows.items(), strict=True):
+        left.plot(r, target, color=COLOURS["target"], lw=1, alpha=0.6)
+        left.plot(r, signal, color=COLOURS["SIREN"])
+        left.set(xlim=(0, 1), yticks=[], ylabel=title)
+        right.axvspan(-1, edge + 0.5, color="#e6eef5", zorder=0)
+        comb(right, np.arange(len(level)), level, COLOURS["SIREN"], floor=floor, width=3)
+        right.set(xlim=(-1, 1.1 * last + 1), xlabel="", ylabel="dB")
+        right.set_title(f"allowed up to {edge}", loc="right", fontsize=10, fontweight="normal")
+    for ax in axes[:-1].ravel():
+        ax.set_xticklabels([])
+    axes[-1, 0].set_xlabel("coordinate r")
+    axes[-1, 1].set_xlabel("frequency (periods per unit)")
+    return fig

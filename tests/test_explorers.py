@@ -1,11 +1,13 @@
 import base64
 import io
+import itertools
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from inrlib import explorers, plots, signals
+from inrlib import explorers, networks, plots, signals
 
 EXPLORERS = {
     "first look": explorers.first_look,
@@ -14,6 +16,7 @@ EXPLORERS = {
     "aliasing, FFN": lambda: explorers.aliasing("FFN"),
     "imperfect recovery, f0": explorers.imperfect_recovery,
     "imperfect recovery, FFN": lambda: explorers.imperfect_recovery("FFN"),
+    "kernel regression": explorers.kernel_regression,
 }
 
 
@@ -128,3 +131,34 @@ def test_own_picture():
 def test_explorers_refuse(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("family", ["SIREN", "FFN"])
+def test_eigenfunctions_slide_without_flicker(family, compiled):
+    """A small move changes every atom a little: no sign and no order jumps, nothing compiles."""
+    explorer = explorers.eigenfunctions(family, size=16)
+    explorer.controls["width"].value = 64
+    slider = main_slider(explorer)
+    slider.value *= 0.99
+    compiled.clear()
+    frames = []
+    for _ in range(3):
+        slider.value *= 0.99
+        frames.append(np.asarray(explorer.compute(**explorer.values)[0][:4]))
+    assert not compiled
+    for before, after in itertools.pairwise(frames):
+        assert (np.mean(before * after, axis=(1, 2)) > 0.5).all()
+    for name in ("face", "seed", "depth"):
+        explorer.controls[name].value = 2
+        assert "computed in" in explorer.status.value
+
+
+def test_eigenfunctions_of_learned_weights():
+    theta = networks.init(networks.SIREN((256,) * 3, zero_bias=True), jax.random.key(7), 2)
+    explorer = explorers.eigenfunctions(size=16, learned=theta)
+    before = pixels(explorer)
+    explorer.controls["weights"].value = "learned"
+    assert "computed in" in explorer.status.value
+    assert np.abs(before - pixels(explorer)).max() > 100
+    with pytest.raises(ValueError, match="family='SIREN'"):
+        explorers.eigenfunctions("FFN", learned=theta)
