@@ -144,7 +144,7 @@ def test_eigenfunctions_slide_without_flicker(family, compiled):
     frames = []
     for _ in range(3):
         slider.value *= 0.99
-        frames.append(np.asarray(explorer.compute(**explorer.values)[0][:4]))
+        frames.append(np.asarray(explorer.compute(**explorer.values)[0])[:4])
     assert not compiled
     for before, after in itertools.pairwise(frames):
         assert (np.mean(before * after, axis=(1, 2)) > 0.5).all()
