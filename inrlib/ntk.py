@@ -298,7 +298,17 @@ def operator(
     _check_coordinates("operator", theta, r)
     r = jnp.asarray(r)
     chunk = min(chunk, len(r))
-    return jax.tree_util.Partial(partial(_apply, network, chunk), theta, r)
+    return jax.tree_util.Partial(_Operator(network, chunk), theta, r)
+
+
+class _Operator(NamedTuple):
+    """What is static in V ↦ Θ V; equal for equal networks, so that a slider compiles nothing."""
+
+    network: nn.Module
+    chunk: int
+
+    def __call__(self, theta, r, V):
+        return _apply(self.network, self.chunk, theta, r, V)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -363,7 +373,8 @@ def eigenfunctions(
             "theta, r) with outputs='trace'."
         )
     if k is not None:
-        return leading(partial(_product, jnp.asarray(theta)), len(theta), k, previous=previous)
+        product = partial(_product, jnp.asarray(theta))
+        return leading(product, len(theta), k, previous=previous, dtype=theta.dtype)
     _check_memory("eigenfunctions", 3 * len(theta), len(theta), 1, theta.dtype.itemsize)
     if not jnp.isfinite(theta).all():
         raise ValueError("eigenfunctions: theta has entries that are NaN or infinite; lower ω0.")

@@ -148,6 +148,21 @@ def test_sliding_compiles_nothing(compiled):
     assert error(second.values, np.asarray(first.values, float)) > 0.01
 
 
+def test_sliding_without_the_matrix_compiles_nothing(compiled):
+    network = FAMILIES["SIREN"](1)
+    theta, r = draw(network, 2), coordinates(2, 120, seed=1)
+
+    def frame(omega0):
+        return ntk.leading(
+            ntk.operator(network, networks.tune(theta, omega0=omega0), r, chunk=50), 120, 2
+        )
+
+    frame(10.0)
+    before = len(compiled)
+    frame(30.0)
+    assert len(compiled) == before
+
+
 def test_gram_can_be_jitted_and_vmapped():
     network = FAMILIES["FFN"](1)
     theta, r = draw(network, 2), coordinates(2, 20, seed=1)
