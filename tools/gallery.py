@@ -21,6 +21,8 @@ WIDTH = 640
 
 PICTURES = {
     "first_look": ("00_start_here", "explorers.first_look", "ω0 before any training"),
+    "figure1": ("00_start_here", "plots.splitting", "Fig. 1: layer by layer into harmonics"),
+    "lattice": ("03_expressive_power", "harmonics.lattice_order(k, 9)", "Theorem 1: a lattice"),
     "imperfect_recovery": (
         "04_1_imperfect_recovery",
         "show(figure2)",
