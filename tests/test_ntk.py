@@ -105,13 +105,15 @@ def test_gram(family, dims, channels):
 
     @jax.jit
     def kernels(theta, r1, r2):
-        ways = [{"outputs": outputs} for outputs in ("trace", "full")]
+        ways = [{"outputs": outputs} for outputs in ("trace", "full")[: 1 + (channels > 1)]]
         return [ntk.gram(network, theta, r1, r, **way) for r in (None, r2) for way in ways]
 
     J = jacobian(network, theta, jnp.concatenate([r1, r2]))
     square, rectangle = (np.einsum("ncp,mdp->nmcd", J[:23], other) for other in (J[:23], J[23:]))
     by_trace = lambda full: np.einsum("nmcc->nm", full) / channels
     expected = [by_trace(square), square, by_trace(rectangle), rectangle]
+    if channels == 1:
+        expected = expected[::2]
     for ours, reference in zip(kernels(theta, r1, r2), expected, strict=True):
         assert error(ours, reference) < 1e-5
     with jax.enable_x64(True):
