@@ -46,6 +46,8 @@ Theta = Mapping[str, Any]
 
 _SIN = (0.9999999999829693, -0.1666666661691729, 0.008333330977504048,
         -0.00019840861553271298, 2.752528712864687e-06, -2.388949844032159e-08)  # fmt: skip
+_COS = (0.9999999997799048, -0.49999999356956465, 0.04166663620892959,
+        -0.0013888360842554655, 2.4760135517302034e-05, -2.605107635680926e-07)  # fmt: skip
 _PI = (3.140625, 9.67502593994140625e-4, 1.509957990978376e-7)
 
 
@@ -53,21 +55,43 @@ def sine(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """sin x, in float32 by a polynomial that vectorises: a tenth of the time of `jnp.sin` on a CPU.
 
     With k = round(x/π) and y = x − kπ, subtracted in three parts (Cody and Waite 1980), it is
-    (−1)^k y p(y²), p of degree 5 fitted on |y| ≤ π/2. Absolute error below 2e-7 for |x| ≤ 8192, and
-    below 4e-7 for the derivative, which automatic differentiation finds. Other precisions go to
-    `jnp.sin`.
+    (−1)^k y p(y²), p of degree 5 fitted on |y| ≤ π/2; its derivative is a cosine made likewise.
+    Absolute error of both below 2e-7 for |x| ≤ 8192. Other precisions go to `jnp.sin`.
     """
-    if x.dtype != jnp.float32:
-        return jnp.sin(x)
+    return _sin(x) if x.dtype == jnp.float32 else jnp.sin(x)
+
+
+@jax.custom_jvp
+def _sin(x):
+    y, is_even = _reduce(x)
+    return jnp.where(is_even, y, -y) * _polynomial(_SIN, y * y)
+
+
+@jax.custom_jvp
+def _cos(x):
+    y, is_even = _reduce(x)
+    value = _polynomial(_COS, y * y)
+    return jnp.where(is_even, value, -value)
+
+
+# Told its derivative, a backward pass keeps x alone and not every step of the polynomial.
+_sin.defjvp(lambda x, dx: (_sin(*x), _cos(*x) * dx[0]))
+_cos.defjvp(lambda x, dx: (_cos(*x), -_sin(*x) * dx[0]))
+
+
+def _reduce(x):
+    """x less the nearest multiple of π, and whether that multiple is even."""
     k = jnp.round(x * np.float32(1 / np.pi))
-    y = x
     for part in _PI:
-        y = y - k * np.float32(part)
+        x = x - k * np.float32(part)
+    return x, jnp.floor(k / 2) * 2 == k
+
+
+def _polynomial(coefficients, u):
     p = jnp.float32(0)
-    for coefficient in reversed(_SIN):
-        p = p * (y * y) + np.float32(coefficient)
-    is_even = jnp.floor(k / 2) * 2 == k
-    return jnp.where(is_even, y, -y) * p
+    for coefficient in reversed(coefficients):
+        p = p * u + np.float32(coefficient)
+    return p
 
 
 def _uniform(bound: Callable[[int], float] | float) -> Callable:

@@ -239,7 +239,7 @@ def _tiles() -> tuple[int, int]:
     A processor keeps a block of 512 and its factors in its cache, and is slow at transposing more
     than a few rows at a time; a GPU wants large blocks.
     """
-    return (512, 32) if jax.default_backend() == "cpu" else (4096, 4096)
+    return (512, 64) if jax.default_backend() == "cpu" else (4096, 4096)
 
 
 def _assemble(block, rows: int, columns: int, symmetric: bool, tiles: tuple[int, int]) -> Array:

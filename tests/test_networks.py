@@ -162,9 +162,9 @@ def test_sine_against_numpy():
     exact = x.astype(np.float64)
     assert np.abs(jax.jit(networks.sine)(x) - np.sin(exact)).max() < 2e-7
     slope = jax.jit(jax.vmap(jax.grad(networks.sine)))
-    assert np.abs(slope(x) - np.cos(exact)).max() < 4e-7
+    assert np.abs(slope(x) - np.cos(exact)).max() < 2e-7
     curvature = jax.jit(jax.vmap(jax.grad(jax.grad(networks.sine))))
-    assert np.abs(curvature(x) + np.sin(exact)).max() < 4e-6
+    assert np.abs(curvature(x) + np.sin(exact)).max() < 2e-7
 
 
 def test_sine_is_exact_in_float64():
