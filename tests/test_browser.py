@@ -96,9 +96,9 @@ def open_and_run(page, address, book):
 
 
 def drag(page, cell, to):
-    """Drags the first slider's handle to a share of its track, in steps, with the mouse."""
-    handle = cell.locator(".noUi-handle").first
-    track = cell.locator(".noUi-base").first.bounding_box()
+    """Drags the main slider's handle to a share of its track, in steps, with the mouse."""
+    handle = cell.locator(".noUi-handle").last
+    track = cell.locator(".noUi-base").last.bounding_box()
     box = handle.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, y)
@@ -108,10 +108,11 @@ def drag(page, cell, to):
 
 
 def settle(image):
-    """The image's source once it has stopped changing."""
+    """The image's source once the kernel has nothing left to do and it has stopped changing."""
     last, now = None, image.get_attribute("src")
     while last != now:
         time.sleep(0.6)
+        image.page.get_by_text("| Idle").wait_for(timeout=90_000)
         last, now = now, image.get_attribute("src")
     return now
 

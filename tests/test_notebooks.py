@@ -81,13 +81,15 @@ def test_a_failing_notebook_does_not_stop_the_others(tmp_path):
     (tmp_path / "notebooks").mkdir()
     tool = tmp_path / "tools" / "notebooks.py"
     tool.write_bytes((ROOT / "tools" / "notebooks.py").read_bytes())
+    (tmp_path / "notebooks" / "0_broken.ipynb").write_text("no notebook")
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
     for name, source in (("a_bad", "1 / 0"), ("b_good", "print('here')")):
         cells = [nbformat.v4.new_code_cell(source)]
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb"
-        )
+        document = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+        nbformat.write(document, tmp_path / "notebooks" / f"{name}.ipynb")
     run = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=False)
     assert run.returncode == 1
+    assert re.search(r"0_broken .*Error", run.stdout)
     assert re.search(r"a_bad .*ZeroDivisionError: division by zero", run.stdout)
     assert re.search(r"b_good .*ok", run.stdout)
     assert (tmp_path / "build" / "b_good.html").exists()

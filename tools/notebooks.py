@@ -34,6 +34,8 @@ def execute(source: Path, scale: str) -> str:
         )
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".splitlines()[0]
+    except Exception as error:  # a file that is no notebook, a kernel that dies
+        return f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         if target.exists():
             target.with_suffix(".html").write_text(page(target), encoding="utf-8")
