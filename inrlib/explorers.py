@@ -1,23 +1,9 @@
-"""ipywidgets: controls → one computation → artists.
+"""The explorers: one figure of the paper each, with its controls.
 
-An `Explorer` is a figure that answers to sliders. It is declared by three things:
-
-    controls   widgets by name,
-    compute    (**values) → frame, the only place where something is computed,
-    draw       (first frame) → (figure, update), artists made once; update(frame) changes them.
-
-The order of events is that of the page: a slider sends its newest value only after the last frame
-has come back, so nothing queues up and the last position always wins. An error in `compute` appears
-under the figure, the last good frame stays, and the controls go on working. Where there is no
-front end (papermill, an exported page), the first frame is shown as a plain image.
+Each is a short declaration on top of `live`: controls, one computation, artists.
 """
 
-import base64
-import html
 from collections.abc import Callable, Mapping
-from functools import partial
-from io import BytesIO
-from time import perf_counter
 from typing import Any
 
 import ipywidgets as widgets
@@ -25,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from IPython.display import Audio
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
 
 from inrlib import harmonics, networks, ntk, plots, signals, spectra
 from inrlib.fitting import fit, readout
+from inrlib.live import Explorer, choice, named, slider, whole
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
 __all__ = [
@@ -43,137 +28,7 @@ __all__ = [
     "imperfect_recovery",
     "kernel_regression",
     "modulation",
-    "slider",
-    "whole",
 ]
-
-EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
-"""Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
-
-
-def slider(
-    label: str, unit: str, low: float, high: float, value: float, log: bool = True
-) -> widgets.Widget:
-    """A labelled slider whose value can also be typed; logarithmic unless told otherwise."""
-    style = {"description_width": "11em"}
-    layout = widgets.Layout(width="32em", max_width="100%")
-    common = {"description": f"{label} ({unit})", "value": value, "style": style, "layout": layout}
-    if log:
-        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
-        return widgets.FloatLogSlider(**bounds, readout_format=".3g", **common)
-    return widgets.FloatSlider(min=low, max=high, step=(high - low) / 200, **common)
-
-
-def whole(label: str, low: int, high: int, value: int) -> widgets.Widget:
-    """A labelled slider over whole numbers."""
-    style = {"description_width": "9em"}
-    layout = widgets.Layout(width="30em", max_width="100%")
-    return widgets.IntSlider(value, low, high, description=label, style=style, layout=layout)
-
-
-class Explorer:
-    """A figure that follows its controls.
-
-    Args:
-      controls: widgets by name; `value` is what `compute` gets under that name.
-      compute: (**values) → frame.
-      train: (report, **values) → frame, behind a button with a progress bar; `report(share)` takes
-        the finished share in [0, 1]. None: no button.
-      draw: (first frame) → (figure, update); update(frame) changes the artists.
-    """
-
-    def __init__(
-        self,
-        controls: Mapping[str, widgets.Widget],
-        compute: Callable[..., Any],
-        train: Callable[..., Any] | None,
-        draw: Callable[[Any], tuple[plots.Figure, Callable[[Any], None]]],
-    ):
-        self.controls, self.compute, self.train = dict(controls), compute, train
-        self.figure, self.update = draw(compute(**self.values))
-        self.canvas = FigureCanvasAgg(self.figure)
-        self.canvas.draw()
-        self.figure.set_layout_engine("none")  # the layout is settled; solving it costs 20 ms
-        self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.status = widgets.HTML()
-        self.button = widgets.Button(description="Train to the end", icon="play")
-        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(display="none"))
-        self.reset = widgets.Button(description="Reset", icon="undo")
-        actions = [self.button, self.reset, self.progress] if train else [self.reset]
-        self.box = widgets.VBox(
-            [
-                widgets.Box(
-                    [*self.controls.values(), *actions],
-                    layout=widgets.Layout(flex_flow="row wrap", align_items="center"),
-                ),
-                self.image,
-                self.status,
-            ]
-        )
-        self._defaults = self.values
-        for control in self.controls.values():
-            control.observe(lambda change: self.show(self.compute), names="value")
-        self.button.on_click(lambda _: self._train())
-        self.reset.on_click(lambda _: self._restore())
-        self.show(self.compute)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The controls' values by name."""
-        return {name: control.value for name, control in self.controls.items()}
-
-    def show(self, make: Callable[..., Any]) -> None:
-        """Makes a frame for the current values and shows it, or shows why it cannot."""
-        start = perf_counter()
-        try:
-            frame = jax.block_until_ready(make(**self.values))
-            computed = perf_counter()
-            self.update(frame)
-            self.image.value = self._png()
-        except EXPECTED as error:
-            self._say(f"<b style='color:#d55e00'>{html.escape(str(error))}</b>")
-        except Exception as error:
-            text = html.escape(f"{type(error).__name__}: {error}")
-            self._say(f"<b style='color:#d55e00'>Unexpected {text}</b>")
-        else:
-            device = jax.devices()[0].device_kind
-            self._say(
-                f"<span style='opacity:.65'>{device.upper() if device == 'cpu' else device} · "
-                f"computed in {1e3 * (computed - start):.0f} ms, "
-                f"drawn in {1e3 * (perf_counter() - computed):.0f} ms</span>"
-            )
-
-    def _say(self, text: str) -> None:
-        self.status.value = text
-
-    def _png(self) -> bytes:
-        self.canvas.draw()
-        buffer = BytesIO()
-        # The lowest compression: a frame lives for a fraction of a second.
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(
-            buffer, format="png", compress_level=1
-        )
-        return buffer.getvalue()
-
-    def _train(self) -> None:
-        self.button.disabled, self.progress.value = True, 0.0
-        self.progress.layout.display = None
-        self._say("training …")
-        try:
-            self.show(partial(self.train, partial(setattr, self.progress, "value")))
-        finally:
-            self.button.disabled = False
-            self.progress.layout.display = "none"
-
-    def _restore(self) -> None:
-        for name, value in self._defaults.items():
-            self.controls[name].value = value
-        self.show(self.compute)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
-        bundle = self.box._repr_mimebundle_()
-        bundle["image/png"] = base64.b64encode(self.image.value).decode()
-        return bundle
 
 
 def _follow(
@@ -211,6 +66,7 @@ def _choose(family: str, families: Mapping[str, Any]) -> Any:
     return families[family]
 
 
+@named
 def first_look(seed: int = 0) -> Explorer:
     """A SIREN before any training: the function that ω0 makes, and its spectrum."""
     network = SIREN(widths=(64, 64), mapping_width=64)
@@ -242,6 +98,7 @@ def first_look(seed: int = 0) -> Explorer:
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
 
 
+@named
 def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
     """Eq. 1 before any training: the family, its mapping frequencies, what it draws.
 
@@ -291,14 +148,13 @@ def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
         return fig, update
 
     controls = {
-        "family": widgets.Dropdown(
-            options=list(cases), description="family", style={"description_width": "11em"}
-        ),
+        "family": choice("family", cases),
         "scale": slider("scale", "× usual", 0.1, 10, 1),
     }
     return Explorer(controls, compute, None, draw)
 
 
+@named
 def aliasing(
     family: str = "SIREN", seed: int = 0, frequency: int = 23, rate: int = 128
 ) -> Explorer:
@@ -359,6 +215,7 @@ def aliasing(
     return Explorer(controls, *_follow(network, theta, (r, g), look, 2000, 1e-4), draw)
 
 
+@named
 def imperfect_recovery(
     family: str = "single frequency", pixels: np.ndarray | None = None, seed: int = 0
 ) -> Explorer:
@@ -414,6 +271,7 @@ def imperfect_recovery(
     return Explorer(controls, *_follow(network, theta, (r, g), look, 500, 1e-3), draw)
 
 
+@named
 def eigenfunctions(
     family: str = "SIREN", size: int = 32, learned: networks.Theta | None = None
 ) -> Explorer:
@@ -495,24 +353,18 @@ def eigenfunctions(
 
         return fig, update
 
-    style = {"description_width": "5em"}
     choices = {
-        "width": widgets.Dropdown(
-            description="width", options=[32, 64, 128, 256], value=256, style=style
-        ),
-        "depth": widgets.IntSlider(
-            description="depth", min=1, max=5, value=3, style=style, continuous_update=False
-        ),
-        "seed": widgets.BoundedIntText(description="seed", min=0, max=999, style=style),
-        "face": widgets.Dropdown(
-            description="face", options=range(1, len(faces) + 1), value=1, style=style
-        ),
+        "width": choice("width", (32, 64, 128, 256), 256),
+        "depth": whole("depth", 1, 5, 3),
+        "seed": whole("seed", 0, 99, 0),
+        "face": choice("face", range(1, len(faces) + 1)),
     }
     if learned is not None:
-        choices["weights"] = widgets.ToggleButtons(options=["random", "learned"])
+        choices["weights"] = choice("weights", ("random", "learned"))
     return Explorer(choices | controls, compute, None, draw)
 
 
+@named
 def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Explorer:
     """Section 5.1: a row of a SIREN's kernel, and what the kernel makes of a tone's samples.
 
@@ -553,6 +405,7 @@ def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Ex
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
 
 
+@named
 def bessel(seed: int = 0, units: int = 8) -> Explorer:
     """Eqs. 5–7: the Bessel coefficients of a three-layer sine network on its measured spectrum.
 
@@ -635,13 +488,14 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
         "many": whole("frequencies", 1, 3, 2),
         "order": whole("truncation Σ|s|", 0, largest, 8),
     }
-    return Explorer(controls, compute, None, draw)
+    return Explorer(controls, compute, None, draw, main="beta")
 
 
 ACTIVATIONS = ("polynomial", "sin", "ReLU")
 """What `depth` offers for ρ."""
 
 
+@named
 def depth(dims: int = 1, seed: int = 0) -> Explorer:
     """Theorem 1: the support K^(L−1) against what a random network of that depth fills.
 
@@ -732,17 +586,15 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
         update(frame)
         return fig, update
 
-    rho = widgets.Dropdown(
-        options=ACTIVATIONS, description="activation ρ", style={"description_width": "9em"}
-    )
     controls = {
         "degree": whole("degree K", 1, 4, 3),
         "depth": whole("layers L", 1, 4, 3),
-        "rho": rho,
+        "rho": choice("activation ρ", ACTIVATIONS),
     }
     return Explorer(controls, compute, None, draw)
 
 
+@named
 def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
     """Frequency modulation, sin(β sin ω0 r): its lines, Carson's band, and its sound (r in s).
 

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from inrlib.networks import INR, Theta
 
-__all__ = ["Fit", "evaluate", "fit", "fit_many", "psnr", "readout"]
+__all__ = ["Fit", "evaluate", "fit", "fit_many", "free_memory", "psnr", "readout"]
 
 Samples = tuple[Float[Array, "N D"], Float[Array, "*B N C"]]
 
@@ -322,14 +322,14 @@ def _check(network, theta, data, steps, batch, key, snapshots, many) -> None:
     members = jax.tree.leaves(theta["params"])[0].shape[0] if many else 1
     widths = sum(network.widths) + getattr(network, "mapping_width", 0)
     needed = 4 * members * (batch or len(r)) * widths * g.dtype.itemsize
-    if needed > (free := _memory()):
+    if needed > (free := free_memory()):
         raise ValueError(
             f"r: {batch or len(r):,} samples need about {needed / 2**30:.1f} GiB of activations "
             f"and the device has {free / 2**30:.1f} GiB; pass batch=… or a coarser grid."
         )
 
 
-def _memory() -> int:
+def free_memory() -> int:
     """Bytes that the default device can still give."""
     stats = jax.devices()[0].memory_stats()
     if stats:

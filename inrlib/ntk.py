@@ -38,7 +38,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from inrlib import spectra
-from inrlib.fitting import _memory as free_memory
+from inrlib.fitting import free_memory
 from inrlib.networks import Theta
 
 __all__ = [
@@ -124,13 +124,12 @@ def gram(
     r1 = jnp.asarray(r1)
     r2 = None if r2 is None else jnp.asarray(r2)
     columns = r1 if r2 is None else r2
-    f = jax.eval_shape(network.apply, theta, r1[:1])
-    if f.ndim != 2:
-        raise ValueError(f"gram: the network returns {f.shape[1:]} a sample; give it (N, C).")
-    pairs = f.shape[1] ** 2 if outputs == "full" else 1
-    _check_memory("gram", len(r1), len(columns), pairs, f.dtype.itemsize)
+    itemsize = jnp.result_type(r1, *jax.tree.leaves(theta)).itemsize
     if outputs == "full":
+        pairs = jax.eval_shape(network.apply, theta, r1[:1]).shape[-1] ** 2
+        _check_memory("gram", len(r1), len(columns), pairs, itemsize)
         return _gram_full(network, theta, r1, columns)
+    _check_memory("gram", len(r1), len(columns), 1, itemsize)
     return _gram_trace(network, _tiles(), theta, r1, r2)
 
 
@@ -200,7 +199,7 @@ def _layers(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> list[_L
         with nn.intercept_methods(note):
             return network.apply(theta, r), seen
 
-    calls, shapes = [], {}
+    calls = []
 
     def probe():
         f, seen = run(None)
@@ -208,6 +207,8 @@ def _layers(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> list[_L
         return f, {path: (z, v) for path, z, v in seen}
 
     f, shapes = jax.eval_shape(probe)
+    if f.ndim != 2:
+        raise ValueError(f"gram: the network returns {f.shape[1:]} a sample; give it (N, C).")
     plain = {path: v for path, (z, v) in shapes.items() if z.ndim == 2 and calls.count(path) == 1}
     zeros = {path: jnp.zeros(v.shape, v.dtype) for path, v in plain.items()}
     f, pullback, seen = jax.vjp(run, zeros, has_aux=True)
@@ -410,8 +411,9 @@ def leading(
     orthonormalised block after block, holds the leading eigenfunctions more exactly than any single
     power; the best combinations in it (Rayleigh and Ritz) are returned. It needs steps + 1
     products with a block of vectors, and a product with sixteen vectors takes hardly longer than
-    one with one: that is why neither single-vector Lanczos nor LOBPCG, of more and smaller steps,
-    is used.
+    one with one. Hence neither of the two libraries at hand: ARPACK multiplies vector by vector,
+    twice the time on a matrix (`make bench`) and far more without one; JAX's LOBPCG stops after its
+    first step in float32.
 
     Args:
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.

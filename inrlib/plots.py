@@ -51,6 +51,7 @@ STYLE = {
     "ytick.labelsize": 10,
     "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
+    "axes.axisbelow": True,
 }
 matplotlib.rcParams.update(STYLE)
 

@@ -166,7 +166,7 @@ def test_fit_refuses(change, message):
 
 
 def test_fit_refuses_what_does_not_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(fitting, "_memory", lambda: 1000)
+    monkeypatch.setattr(fitting, "free_memory", lambda: 1000)
     with pytest.raises(ValueError, match="pass batch=… or a coarser grid"):
         fitting.fit(NETWORK, start(), R, G, steps=3, **QUIET)
 

@@ -1,13 +1,12 @@
 """Speed as ratios, both sides measured in one run: `make bench`.
 
-Every bench_*.py beside this file adds lines of its own. Each line is the median over repetitions,
-after a first call that compiles.
+Every bench_*.py beside this file adds lines of its own. A time is the best of several repetitions,
+after a first call that compiles: what else the machine does can only add to it.
 """
 
 import importlib
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import jax
@@ -19,14 +18,14 @@ from inrlib import fitting, networks, signals
 
 
 def seconds(function, *arguments, repeat: int = 5) -> float:
-    """Median time of a call, after one that compiles."""
+    """Best time of a call, after one that compiles."""
     jax.block_until_ready(function(*arguments))
     times = []
     for _ in range(repeat):
         start = perf_counter()
         jax.block_until_ready(function(*arguments))
         times.append(perf_counter() - start)
-    return median(times)
+    return min(times)
 
 
 def matrix_rate(n: int = 2048) -> float:

@@ -1,0 +1,453 @@
+"""A figure that follows its controls: the one mechanism behind every explorer.
+
+An `Explorer` is declared by three things:
+
+    controls   widgets by name,
+    compute    (**values) → frame, the only place where something is computed,
+    draw       (first frame) → (figure, update), artists made once; update(frame) changes them.
+
+One move goes once round: control → compute → update → `Canvas` → picture in the page. The page
+sends a control's newest value only after the last frame has come back; so nothing queues up, and
+the last position always wins. An error in `compute` appears under the figure, the last good frame
+stays, and the controls go on working. Where there is no front end (papermill, an exported page),
+the current frame is shown as a plain image.
+"""
+
+import base64
+import functools
+import html
+import inspect
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from io import BytesIO
+from time import perf_counter
+from typing import Any
+
+import ipywidgets as widgets
+import jax
+import numpy as np
+import traitlets
+from matplotlib.artist import Artist
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from inrlib import plots
+
+__all__ = ["Canvas", "Explorer", "Number", "choice", "named", "picture_upload", "slider", "whole"]
+
+EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
+"""Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
+
+DENSITY = 2
+"""Pixels of a frame per pixel of the page, along each side: sharp on a screen of high density."""
+
+FRAMES = "application/vnd.inrlib.frames+json"
+"""What an explorer adds to a page that has no kernel: its main slider's frames."""
+
+
+# --- Controls ----------------------------------------------------------------------------------
+
+
+class Number(widgets.HBox):
+    """A slider with a number field beside it: drag, press an arrow key, or type.
+
+    A slider rounds to its steps. The field does not: a typed 300 is 300.
+
+    Attributes:
+      value: the number.
+      error: why the text in the field was not taken; empty when it was.
+    """
+
+    value = traitlets.Any()
+    error = traitlets.Unicode()
+
+    def __init__(self, label: str, handle: widgets.Widget, low: float, high: float):
+        self.label, self.handle, self.low, self.high = label, handle, low, high
+        self._follows = False
+        handle.readout, handle.description = False, label
+        handle.style = {"description_width": "11em"}
+        handle.layout = widgets.Layout(width="26em", max_width="100%")
+        layout = widgets.Layout(width="5.5em")
+        self.field = widgets.Text(continuous_update=False, layout=layout, tooltip=f"type {label}")
+        super().__init__([handle, self.field], value=handle.value)
+        self.field.value = self._text()
+        handle.observe(lambda change: self._dragged(change["new"]), names="value")
+        self.field.observe(lambda change: self._typed(change["new"]), names="value")
+        self.observe(lambda change: self.follow(), names="value")
+
+    @traitlets.validate("value")
+    def _check(self, proposal):
+        value = proposal["value"]
+        if not self.low <= value <= self.high:  # false for NaN too
+            raise ValueError(
+                f"{self.label}: {value:g} is out of range; take {self.low:g} to {self.high:g}."
+            )
+        return round(value) if isinstance(self.handle, widgets.IntSlider) else value
+
+    def follow(self) -> None:
+        """Handle and field show the value; a text that was not taken is dropped."""
+        self._follows = True
+        self.handle.value = self.value
+        self.field.value = self._text()
+        self._follows, self.error = False, ""
+
+    def _dragged(self, place: float) -> None:
+        if not self._follows:
+            self.value = min(max(float(f"{place:.4g}"), self.low), self.high)
+
+    def _typed(self, text: str) -> None:
+        if self._follows:
+            return
+        try:
+            try:
+                value = float(text.replace("−", "-"))
+            except ValueError:
+                raise ValueError(f"{self.label}: {text[:40]!r} is no number.") from None
+            self.value = value
+        except ValueError as error:
+            self.error = str(error)
+        else:
+            self.follow()
+
+    def _text(self) -> str:
+        return f"{self.value:.10g}"
+
+
+def slider(
+    label: str, unit: str, low: float, high: float, value: float, log: bool = True
+) -> Number:
+    """A labelled number with its unit; the slider is logarithmic unless told otherwise."""
+    if log:
+        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
+        handle = widgets.FloatLogSlider(value, **bounds)
+    else:
+        handle = widgets.FloatSlider(value, min=low, max=high, step=(high - low) / 200)
+    return Number(f"{label} ({unit})", handle, low, high)
+
+
+def whole(label: str, low: int, high: int, value: int) -> Number:
+    """A labelled whole number."""
+    return Number(label, widgets.IntSlider(value, low, high), low, high)
+
+
+def choice(label: str, options: Any, value: Any = None) -> widgets.Dropdown:
+    """A labelled choice among a few."""
+    options = list(options)
+    layout = widgets.Layout(width="24em", max_width="100%")
+    return widgets.Dropdown(
+        options=options,
+        value=options[0] if value is None else value,
+        description=label,
+        style={"description_width": "11em"},
+        layout=layout,
+    )
+
+
+def picture_upload() -> widgets.FileUpload:
+    """A picture of the reader's own; `compute` gets a tuple, empty until there is one."""
+    return widgets.FileUpload(accept="image/*", multiple=False, description="own picture")
+
+
+# --- Drawing -----------------------------------------------------------------------------------
+
+
+class Canvas(FigureCanvasAgg):
+    """A figure drawn again and again, of which only what moves is drawn anew.
+
+    Matplotlib marks an artist that was changed as stale. Those artists, and what may lie over them
+    in the same axes, are left out of a background that is drawn once; a frame is the background
+    with them on top, in the order of a full drawing. Axis labels and ticks, which cost nine tenths
+    of a full drawing, are in the background. When an artist moves for the first time, or the limits
+    of an axis change, there is a new background.
+    """
+
+    def __init__(self, figure: plots.Figure):
+        super().__init__(figure)
+        self.draw()
+        figure.set_layout_engine("none")  # the layout is settled; solving it costs 20 ms
+        self._moving: list[Artist] = []
+        self._background, self._limits = None, self._view()
+
+    def refresh(self) -> None:
+        """Draws what has changed since the last time."""
+        moved = [a for ax in self.figure.axes for a in _movable(ax) if a.stale]
+        if self._limits != self._view() or not set(moved) <= set(self._moving):
+            self._renew({a.axes for a in (*moved, *self._moving)})
+        elif self._background is not None:
+            self.restore_region(self._background)
+        for artist in self._moving:
+            artist.axes.draw_artist(artist)
+
+    def _view(self) -> list:
+        return [ax.viewLim.bounds for ax in self.figure.axes]
+
+    def _renew(self, live: set) -> None:
+        rank = lambda artist: artist.zorder  # a stable sort keeps matplotlib's order of equals
+        axes = sorted((ax for ax in self.figure.axes if ax in live), key=rank)
+        self._moving = [a for ax in axes for a in sorted(_movable(ax), key=rank)]
+        for artist in self._moving:
+            artist.set_animated(True)
+        self.draw()
+        self._background, self._limits = self.copy_from_bbox(self.figure.bbox), self._view()
+
+    def encode(self, format: str, density: int = DENSITY, **options) -> bytes:
+        """The frame as the bytes of an image file, at fewer pixels if `density` is smaller."""
+        size, buffer = self.get_width_height(), BytesIO()
+        image = Image.frombuffer("RGBX", size, self.buffer_rgba(), "raw", "RGBX", 0, 1)
+        if format != "jpeg":  # JPEG leaves the fourth channel out by itself, without a copy
+            image = image.convert("RGB").reduce(DENSITY // density)
+        image.save(buffer, format=format, **options)
+        return buffer.getvalue()
+
+
+def _movable(ax) -> list[Artist]:
+    """All that is drawn in an axes but its patch, its ticks and its labels."""
+    return [a for a in ax.get_children() if a is not ax.patch and not isinstance(a, Axis)]
+
+
+# --- The explorer ------------------------------------------------------------------------------
+
+STYLE = """<style>
+.inrlib-frame { background: white; padding: 6px; border-radius: 6px; height: auto; }
+.inrlib-note { opacity: 0.75; font-size: 90%; }
+.inrlib-error { color: var(--jp-error-color1, #b3261e); font-weight: 600; }
+.inrlib-note a { text-decoration: underline; cursor: pointer; }
+</style>"""
+
+COPY = (
+    "var a=this,c=a.dataset.code,t=a.textContent;"
+    "if(navigator.clipboard){navigator.clipboard.writeText(c).then(function(){"
+    "a.textContent='copied';setTimeout(function(){a.textContent=t},1500)})}"
+    "else{window.prompt('Copy:',c)}return false"
+)
+"""Runs in the page: the link carries its code; without a clipboard (plain http) it is shown."""
+
+
+class Explorer:
+    """A figure that follows its controls.
+
+    Args:
+      controls: widgets by name; `value` is what `compute` gets under that name.
+      compute: (**values) → frame.
+      train: (report, **values) → frame, behind a button with a progress bar; `report(share)` takes
+        the finished share in [0, 1]. None: no button.
+      draw: (first frame) → (figure, update); update(frame) changes the artists.
+      main: the slider that an exported page keeps; by default the last one.
+
+    Attributes:
+      source: the call that makes this explorer, as code (see `named`).
+    """
+
+    source = "explorer"
+
+    def __init__(
+        self,
+        controls: Mapping[str, widgets.Widget],
+        compute: Callable[..., Any],
+        train: Callable[..., Any] | None,
+        draw: Callable[[Any], tuple[plots.Figure, Callable[[Any], None]]],
+        main: str | None = None,
+    ):
+        self.controls, self.compute, self.train = dict(controls), compute, train
+        sliders = [name for name, c in self.controls.items() if isinstance(c, Number)]
+        self.main = main or next(reversed(sliders), None)
+        self.figure, self.update = draw(compute(**self.values))
+        self.figure.set_dpi(DENSITY * self.figure.get_dpi())
+        self.canvas = Canvas(self.figure)
+        width = f"{self.canvas.get_width_height()[0] // DENSITY + 12}px"
+        self.image = widgets.Image(
+            format="jpeg", layout=widgets.Layout(width=width, max_width="100%")
+        )
+        self.image.add_class("inrlib-frame")
+        self.status = widgets.HTML()
+        self.button = widgets.Button(description="Train to the end", icon="play")
+        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(display="none"))
+        self.reset = widgets.Button(description="Reset", icon="undo")
+        actions = [self.button, self.reset, self.progress] if train else [self.reset]
+        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        panel = widgets.Box([*self.controls.values(), *actions], layout=row)
+        self.box = widgets.VBox([widgets.HTML(STYLE), panel, self.image, self.status])
+        self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
+        for control in self.controls.values():
+            control.observe(lambda change: self._moved(), names="value")
+            if isinstance(control, Number):
+                control.observe(lambda change: self._refused(change["new"]), names="error")
+        self.button.on_click(lambda _: self._train())
+        self.reset.on_click(lambda _: self.at(**self._defaults))
+        self.show(self.compute)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The controls' values by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def at(self, **values: Any) -> "Explorer":
+        """The explorer with its controls at the given values: one frame, however many they are.
+
+        Raises:
+          ValueError: no such control, or a value out of its range.
+        """
+        if unknown := values.keys() - self.controls.keys():
+            raise ValueError(f"at: no control {unknown}; there are {', '.join(self.controls)}.")
+        self._waits = True
+        try:
+            for name, value in values.items():
+                control = self.controls[name]
+                control.value = value
+                if isinstance(control, Number):
+                    control.follow()
+        finally:
+            self._waits = False
+        self.show(self.compute)
+        return self
+
+    @property
+    def code(self) -> str:
+        """The explorer as it stands, as code."""
+        now, plain = self.values, (bool, int, float, str)
+        changed = {k: v for k, v in now.items() if v != self._defaults[k] and isinstance(v, plain)}
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in changed.items())
+        return f"{self.source}.at({settings})" if settings else self.source
+
+    def show(self, make: Callable[..., Any], doing: str = "computing …") -> None:
+        """Makes a frame for the current values and shows it, or shows why it cannot."""
+        start = perf_counter()
+        busy = threading.Timer(0.15, self._busy, [doing])
+        busy.start()
+        try:
+            frame = jax.block_until_ready(make(**self.values))
+            computed = perf_counter()
+            self.update(frame)
+            self.canvas.refresh()
+            # A frame lives for a fraction of a second: the fastest format, without its blur of
+            # colours. `_repr_mimebundle_` stores the exact one.
+            self.image.value = self.canvas.encode("jpeg", quality=90, subsampling=0)
+        except Exception as error:
+            busy.cancel()
+            named = "" if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: "
+            self._complain(named + str(error))
+        else:
+            busy.cancel()
+            self._report(computed - start, perf_counter() - computed)
+
+    def _moved(self) -> None:
+        if not self._waits:
+            self.show(self.compute)
+
+    def _report(self, computing: float, drawing: float) -> None:
+        device = jax.devices()[0].device_kind
+        code = f"from inrlib import explorers\n{self.code}"
+        self._say(
+            f"<span class='inrlib-note'>{device.upper() if device == 'cpu' else device} · "
+            f"computed in {1e3 * computing:.0f} ms, drawn in {1e3 * drawing:.0f} ms · "
+            f"<a href='#' title='{html.escape(self.code)}' data-code='{html.escape(code)}' "
+            f'onclick="{COPY}">copy these settings as code</a></span>'
+        )
+
+    def _refused(self, why: str) -> None:
+        if why:
+            self._complain(why)
+        else:
+            self._moved()
+
+    def _complain(self, why: str) -> None:
+        self._say(f"<span class='inrlib-error' role='alert'>{html.escape(why)}</span>")
+
+    def _busy(self, doing: str) -> None:
+        with self._lock:
+            if not threading.current_thread().finished.is_set():  # the frame came meanwhile
+                self.status.value = f"<span class='inrlib-note'>{doing}</span>"
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self.status.value = text
+
+    def _train(self) -> None:
+        self.button.disabled, self.progress.value = True, 0.0
+        self.progress.layout.display = None
+        report = partial(setattr, self.progress, "value")
+        try:
+            self.show(partial(self.train, report), "training …")
+        finally:
+            self.button.disabled = False
+            self.progress.layout.display = "none"
+
+    def frames(self, count: int, limit: int = 2**20) -> dict[str, Any]:
+        """The main slider's frames for a page without a kernel, small enough for it.
+
+        Args:
+          count: positions along the slider, spaced as on it; its own value is among them.
+          limit: bytes of all pictures together; the quality is lowered until they fit.
+
+        Returns:
+          {"label", "values": the positions as text, "first": the index of the present one,
+          "images": WebP in base64}.
+        """
+        control = self.controls[self.main]
+        handle, here = control.handle, control.value
+        if isinstance(handle, widgets.IntSlider):
+            places = sorted({round(x) for x in np.linspace(handle.min, handle.max, count)} | {here})
+        elif isinstance(handle, widgets.FloatLogSlider):
+            places = sorted({*np.logspace(handle.min, handle.max, count)[1:-1], here,
+                             control.low, control.high})  # fmt: skip
+        else:
+            places = sorted({*np.linspace(handle.min, handle.max, count), here})
+        pictures, texts = [], []
+        for place in places:
+            self.at(**{self.main: place})
+            pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
+            texts.append(control.field.value)
+        self.at(**{self.main: here})
+        for density, quality in ((2, 80), (2, 60), (1, 80), (1, 50)):
+            images = [_webp(picture.reduce(DENSITY // density), quality) for picture in pictures]
+            if sum(map(len, images)) <= limit:
+                break
+        encoded = [base64.b64encode(image).decode() for image in images]
+        return {
+            "label": control.label,
+            "values": texts,
+            "first": places.index(here),
+            "images": encoded,
+        }
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        bundle = self.box._repr_mimebundle_()
+        still = self.canvas.encode("png", density=1, optimize=True)
+        bundle["image/png"] = base64.b64encode(still).decode()
+        if (count := int(os.environ.get("INRLIB_FRAMES", 0))) and self.main:
+            bundle[FRAMES] = self.frames(count)
+        return bundle
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, format="webp", quality=quality, method=2)
+    return buffer.getvalue()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def named(make: Callable[..., Explorer]) -> Callable[..., Explorer]:
+    """Lets an explorer remember the call that made it, so that it can be copied as code.
+
+    An argument that is no number and no text, such as a picture, appears under its own name.
+    """
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def made(*args, **kwargs):
+        explorer = make(*args, **kwargs)
+        given = signature.bind(*args, **kwargs).arguments
+        texts = [
+            f"{name}={value!r}" if isinstance(value, (int, float, str)) else f"{name}={name}"
+            for name, value in given.items()
+        ]
+        explorer.source = f"explorers.{make.__name__}({', '.join(texts)})"
+        return explorer
+
+    return made
