@@ -1,6 +1,5 @@
 """What several test files share."""
 
-import shutil
 from pathlib import Path
 
 import jax
@@ -21,13 +20,3 @@ def compiled():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield events
     jax.monitoring.unregister_event_duration_listener(listen)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of a Chromium, or a skip that says what is missing."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on the path: install the package chromium to run browser tests")
-    return path

@@ -1,93 +1,128 @@
-"""JupyterLab started for real, a headless Chromium, and a hand on the slider."""
+"""JupyterLab started for real, a headless Chromium, and a hand on the sliders."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
+import ast
+import contextlib
+import inspect
+import json
 import time
 import urllib.request
 
 import pytest
 from conftest import ROOT
+from jupyter_client import BlockingKernelClient
+from lab import (
+    MISSING,
+    PICTURE_HASH,
+    SCREENS,
+    browser,
+    chromium,
+    command,
+    drag,
+    handle,
+    jupyterlab,
+    open_notebook,
+    run_all,
+    settle,
+    write_notebook,
+)
 
-pytestmark = pytest.mark.browser
+from inrlib import explorers
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason=f"{MISSING} to run browser tests"),
 ]
-SCREENS = ROOT / "build" / "screens"
+
+BOOKS = [book.stem for book in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+EXPLORERS = [
+    name
+    for name in explorers.__all__
+    if inspect.signature(getattr(explorers, name)).return_annotation is explorers.Explorer
+]
+FIRST = {"bessel", "dashboard", "depth", "modulation"}
+"""Explorers whose main slider is their first; of the others it is the last."""
+
+# What the kernel writes to its standard error and to Python's log, in a file for the tests to read.
+SET_UP = """
+import logging, math, sys
+from inrlib import explorers
+sys.stderr = open("kernel.log", "w", buffering=1)
+logging.basicConfig(stream=sys.stderr, force=True)
+
+def share(control):
+    "Where on its track a slider's handle belongs."
+    value = math.log(control.value, control.base) if hasattr(control, "base") else control.value
+    return (value - control.min) / (control.max - control.min)
+"""
+
+COUNT_PICTURES = """
+window.pictures = {made: 0, alive: 0};
+const {createObjectURL, revokeObjectURL} = URL;
+URL.createObjectURL = object => {
+  pictures.made += 1; pictures.alive += 1; return createObjectURL.call(URL, object);
+};
+URL.revokeObjectURL = url => {
+  if (url.startsWith('blob:')) pictures.alive -= 1;
+  revokeObjectURL.call(URL, url);
+};
+"""
+
+# What a reader would call untidy: cut off, overlapping, without a label.
+UNTIDY = """
+cell => {
+  const found = [], shown = element => element.offsetParent !== null;
+  const area = cell.querySelector('.jp-OutputArea-output').getBoundingClientRect();
+  const boxes = [...cell.querySelectorAll('.widget-inline-hbox, .widget-image, .jupyter-button')]
+    .filter(e => shown(e) && !e.parentElement.closest('.widget-inline-hbox'))
+    .map(e => [e.innerText.split('\\n')[0] || e.className, e.getBoundingClientRect()]);
+  for (const [name, box] of boxes)
+    if (box.right > area.right + 1 || box.left < area.left - 1) found.push(`${name}: cut off`);
+  boxes.forEach(([name, a], i) => boxes.slice(i + 1).forEach(([other, b]) => {
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 1 && down > 1) found.push(`${name} overlaps ${other}`);
+  }));
+  for (const label of [...cell.querySelectorAll('.widget-label')].filter(shown))
+    if (label.scrollWidth > label.clientWidth) found.push(`${label.innerText}: label cut off`);
+  for (const slider of [...cell.querySelectorAll('.widget-slider')].filter(shown))
+    if (!slider.querySelector('.widget-label')?.innerText) found.push('a slider without a label');
+  return found;
+}
+"""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab on a copy of the notebooks, and its log."""
-    folder = tmp_path_factory.mktemp("lab")
-    for book in (ROOT / "notebooks").glob("*.ipynb"):
-        (folder / book.name).write_bytes(book.read_bytes())
-    log = (folder / "log").open("w+")
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"),
-        *("--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"),
-        "--LabApp.news_url=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config")}
-    server = subprocess.Popen(
-        command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
-    )
-    try:
-        yield _address(log), log
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
-        log.close()
-
-
-def _address(log) -> str:
-    for _ in range(120):
-        log.seek(0)
-        if found := re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab", log.read()):
-            address = f"http://127.0.0.1:{found[1]}"
-            urllib.request.urlopen(f"{address}/api", timeout=30)
-            return address
-        time.sleep(0.5)
-    log.seek(0)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read()}")
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
+def chrome():
+    with browser() as chrome:
+        yield chrome
 
 
-@pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+@contextlib.contextmanager
+def new_page(chrome):
+    """A page that collects what its console and its scripts call errors."""
+    page = chrome.new_page(viewport={"width": 1280, "height": 900})
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and page.problems.append(line.text))
     yield page
     page.close()
 
 
-def open_and_run(page, address, book):
+@pytest.fixture
+def page(chrome):
+    with new_page(chrome) as page:
+        yield page
+
+
+def open_and_run(page, lab, book):
     """Opens a notebook and runs its first code cell, which holds an explorer."""
-    page.goto(f"{address}/lab/tree/{book}?reset")
-    cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    cell.wait_for(timeout=90_000)
-    page.get_by_text("| Idle").wait_for(timeout=90_000)
-    page.wait_for_timeout(500)  # the session follows its kernel a moment later
+    cell = open_notebook(page, lab, f"{book}.ipynb").first
     cell.locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
     image = cell.locator(".widget-image")
@@ -95,35 +130,9 @@ def open_and_run(page, address, book):
     return cell, image
 
 
-def drag(page, cell, to):
-    """Drags the main slider's handle to a share of its track, in steps, with the mouse."""
-    handle = cell.locator(".noUi-handle").last
-    track = cell.locator(".noUi-base").last.bounding_box()
-    box = handle.bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, y)
-    page.mouse.down()
-    page.mouse.move(track["x"] + to * track["width"], y, steps=12)
-    page.mouse.up()
-
-
-def settle(image):
-    """The image's source once the kernel has nothing left to do and it has stopped changing."""
-    last, now = None, image.get_attribute("src")
-    while last != now:
-        time.sleep(0.6)
-        image.page.get_by_text("| Idle").wait_for(timeout=90_000)
-        last, now = now, image.get_attribute("src")
-    return now
-
-
-BOOKS = [book.stem for book in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-
-
 @pytest.mark.parametrize("book", BOOKS)
 def test_dragging_the_slider_changes_the_picture(book, lab, page):
-    address, log = lab
-    cell, image = open_and_run(page, address, f"{book}.ipynb")
+    cell, image = open_and_run(page, lab, book)
     SCREENS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENS / f"{book}.png")
     first = settle(image)
@@ -134,13 +143,11 @@ def test_dragging_the_slider_changes_the_picture(book, lab, page):
     assert len({first, quarter, settle(image)}) == 3
     assert cell.get_by_text("computed in").count() == 1
     assert not page.problems
-    log.seek(0)
-    assert "Traceback" not in log.read()
+    assert "Traceback" not in lab.log
 
 
 def test_a_typed_value_is_taken(lab, page):
-    address, _ = lab
-    cell, image = open_and_run(page, address, "00_start_here.ipynb")
+    cell, image = open_and_run(page, lab, "00_start_here")
     first = settle(image)
     readout = cell.locator(".widget-readout").first
     readout.click()
@@ -151,19 +158,8 @@ def test_a_typed_value_is_taken(lab, page):
     assert readout.inner_text().startswith("120")
 
 
-def test_the_keyboard_moves_the_slider(lab, page):
-    address, _ = lab
-    cell, image = open_and_run(page, address, "00_start_here.ipynb")
-    first = settle(image)
-    cell.locator(".noUi-handle").first.focus()
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
-    assert settle(image) != first
-
-
 def test_the_button_trains_to_the_end(lab, page):
-    address, _ = lab
-    cell, image = open_and_run(page, address, "04_2_aliasing.ipynb")
+    cell, image = open_and_run(page, lab, "04_2_aliasing")
     first = settle(image)
     cell.get_by_role("button", name="Train to the end").click()
     page.wait_for_function(
@@ -173,3 +169,134 @@ def test_the_button_trains_to_the_end(lab, page):
     SCREENS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENS / "04_2_aliasing_trained.png")
     assert settle(image) != first
+
+
+class Studio:
+    """One notebook with a cell per explorer, its page and its kernel."""
+
+    def __init__(self, lab, page):
+        self.lab, self.page = lab, page
+        sources = [f"{name} = explorers.{name}()\n{name}" for name in EXPLORERS]
+        write_notebook(lab.folder / "studio.ipynb", [SET_UP, *sources])
+        page.add_init_script(COUNT_PICTURES)
+        self.cells = open_notebook(page, lab, "studio.ipynb")
+        run_all(page, len(EXPLORERS))
+        self.devtools = page.context.new_cdp_session(page)
+        sessions = json.load(urllib.request.urlopen(f"{lab.address}/api/sessions"))
+        kernel = next(s["kernel"]["id"] for s in sessions if s["path"] == "studio.ipynb")
+        self.client = BlockingKernelClient(
+            connection_file=str(lab.folder / "runtime" / f"kernel-{kernel}.json")
+        )
+        self.client.load_connection_file()
+        self.client.start_channels()
+
+    def explorer(self, name):
+        """Its cell in the page, its picture, and which of its sliders is the main one."""
+        cell = self.cells.nth(1 + EXPLORERS.index(name))
+        return cell, cell.locator(".widget-image"), 0 if name in FIRST else -1
+
+    def ask(self, expression, code=""):
+        """What the kernel says: a number, a string, or a truth value."""
+        reply = self.client.execute(
+            code, user_expressions={"answer": expression}, reply=True, timeout=60
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+        answer = reply["content"]["user_expressions"]["answer"]
+        assert answer["status"] == "ok", answer
+        return ast.literal_eval(answer["data"]["text/plain"])
+
+    def check(self):
+        """No error in the browser's console or in the kernel's and the server's log."""
+        assert not self.page.problems
+        assert not (self.lab.folder / "kernel.log").read_text()
+        assert "Traceback" not in self.lab.log
+
+
+@pytest.fixture(scope="module")
+def studio(lab, chrome):
+    with new_page(chrome) as page:
+        studio = Studio(lab, page)
+        yield studio
+        studio.client.stop_channels()
+
+
+def assert_final(studio, name):
+    """The slider, the kernel and the picture agree on the last value."""
+    cell, image, place = studio.explorer(name)
+    settle(image)
+    (x, _), (left, right) = handle(cell, place)
+    value = studio.ask(f"share(list({name}.controls.values())[{place}])")
+    assert (x - left) / (right - left) == pytest.approx(value, abs=0.02)
+    shown = image.evaluate(PICTURE_HASH)
+    assert shown == studio.ask(f"hashlib.sha256({name}.image.value).hexdigest()", "import hashlib")
+    # A new explorer is brought to the same values; its picture may follow a moment later.
+    code = f"fresh = explorers.{name}()\n"
+    code += f"for key, value in {name}.values.items(): fresh.controls[key].value = value"
+    studio.ask("1", code)
+    same = f"fresh.image.value == {name}.image.value"
+    until = time.monotonic() + 20
+    while not studio.ask(same) and time.monotonic() < until:
+        time.sleep(0.3)
+    assert studio.ask(same)
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
+    cell, image, place = studio.explorer(name)
+    first = settle(image)
+    drag(studio.page, cell, 0.3, place)
+    dragged = settle(image)
+    assert dragged != first
+    assert_final(studio, name)
+    cell.locator(".noUi-handle").nth(place).focus()
+    for _ in range(3):
+        studio.page.keyboard.press("ArrowLeft")
+    assert settle(image) != dragged
+    assert_final(studio, name)
+    studio.check()
+
+
+def memory(studio):
+    """After a collection: the kernel's and the page's megabytes, its DOM nodes, its pictures."""
+    kernel = "psutil.Process().memory_info().rss / 1e6"
+    kernel = studio.ask(kernel, "import gc, psutil; gc.collect()")
+    studio.devtools.send("HeapProfiler.collectGarbage")
+    heap = studio.devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6
+    nodes = studio.devtools.send("Memory.getDOMCounters")["nodes"]
+    return [kernel, heap, nodes, studio.page.evaluate("pictures.alive")]
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_memory_does_not_grow_over_300_moves(name, studio):
+    cell, image, place = studio.explorer(name)
+
+    def move(times):
+        for turn in range(times):
+            drag(studio.page, cell, (0.9, 0.1)[turn % 2], place, steps=50)
+        settle(image)
+
+    move(2)
+    before, made = memory(studio), studio.page.evaluate("pictures.made")
+    move(6)
+    growth = [b - a for a, b in zip(before, memory(studio), strict=True)]
+    print(name, growth, studio.page.evaluate("pictures.made") - made)
+    studio.check()
+
+
+@pytest.mark.parametrize("width", [1000, 1600])
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_nothing_is_cut_off_or_overlaps(theme, width, studio):
+    """And pictures of it all, for the eye."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page = studio.page
+    page.set_viewport_size({"width": width, "height": 900})
+    command(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
+    page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for()
+    page.wait_for_timeout(500)  # the style sheet follows
+    untidy = {}
+    for name in EXPLORERS:
+        cell, image, _ = studio.explorer(name)
+        image.scroll_into_view_if_needed()
+        untidy[name] = cell.evaluate(UNTIDY)
+        cell.screenshot(path=SCREENS / f"{name}_{theme.lower()}_{width}.png")
+    assert not {name: found for name, found in untidy.items() if found}
