@@ -4,6 +4,7 @@ Each is a short declaration on top of `live`: controls, one computation, artists
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,14 +14,15 @@ import numpy as np
 from IPython.display import Audio
 
 from inrlib import harmonics, networks, ntk, plots, signals, spectra
-from inrlib.fitting import fit, readout
-from inrlib.live import Explorer, choice, named, slider, whole
+from inrlib.fitting import fit, psnr, readout
+from inrlib.live import Explorer, Upload, choice, named, slider, whole
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
 
 __all__ = [
     "Explorer",
     "aliasing",
     "bessel",
+    "dashboard",
     "depth",
     "eigenfunctions",
     "families",
@@ -646,3 +648,130 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
     explorer = Explorer(controls, look, None, draw)
     explorer.box.children = (*explorer.box.children, player)
     return explorer
+
+
+@named
+def dashboard(seed: int = 0) -> Explorer:
+    """One network from all sides, one set of sliders.
+
+    Above: a picture, what the network makes of it with its last layer fitted by least squares, the
+    spectrum of that, and the harmonics into which one unit of its first hidden layer splits one
+    mapping frequency ω. A unit of weights w receives sin(ωr) with strength β = ‖w‖ (times ωh in a
+    SIREN) and puts out multiples sω, of strength |J_s(β)| where ρ = sin. ω is the median of |Ω_t|.
+    Below: the eight leading eigenfunctions of its NTK, and their share of the picture's energy.
+
+    Args:
+      seed: of the weights. They are never trained.
+    """
+    size, coarse, orders = 64, 32, 24
+    families = {
+        "SIREN": (
+            lambda width, depth: SIREN((width,) * depth, 3, mapping_width=width),
+            "omega0",
+            slider("ω0", "rad per unit", 3, 300, 12),
+        ),
+        "FFN": (
+            lambda width, depth: FFN((width,) * depth, 3, mapping_width=2 * width),
+            "sigma",
+            slider("σ", "cycles per unit", 0.1, 30, 3),
+        ),
+        "single frequency": (
+            lambda width, depth: SingleFrequency((width,) * depth, 3),
+            "f0",
+            slider("f0", "cycles per unit", 0.25, 4, 1),
+        ),
+    }
+    astronaut = signals.picture(size=size)
+    r, _ = signals.samples(astronaut)
+    r_coarse = jnp.asarray(signals.grid((coarse,) * 2, -1, 1), jnp.float32)
+    s = jnp.arange(orders + 1)
+    drawn, last = {}, {}
+
+    @partial(jax.jit, static_argnums=0)
+    def look(network, theta, g):
+        f = network.apply(readout(network, theta, r, g), r)
+        Omega, _ = networks.frequencies(network, theta, 2)
+        omega = jnp.median(jnp.linalg.norm(Omega, axis=1))
+        strength = jnp.median(jnp.linalg.norm(theta["params"]["hidden_0"]["kernel"], axis=0))
+        if isinstance(network, SIREN):
+            beta = network.hidden_omega0 * strength
+            harmonic = jnp.abs(harmonics.bessel(beta, orders)[orders:])
+        else:
+            beta, t = strength, 2 * jnp.pi * signals.grid(1024)[:, 0]
+            harmonic = jnp.abs(jnp.fft.rfft(jax.nn.relu(beta * jnp.sin(t)))[: orders + 1]) / 1024
+        harmonic = harmonic / harmonic.max()
+        lines = s * omega / (2 * jnp.pi), spectra.decibels(harmonic)
+        level = spectra.decibels(spectra.centred(f.reshape(size, size, 3)))
+        return f.reshape(size, size, 3), psnr(f, g), level, lines, beta
+
+    @partial(jax.jit, static_argnums=0)
+    def atoms(network, theta, previous, g):
+        eigen = ntk.eigenfunctions(ntk.gram(network, theta, r_coarse), 8, previous)
+        every = slice(None, None, size // coarse)
+        grey = g.reshape(size, size, 3).mean(-1)[every, every].reshape(-1, 1)
+        share = ntk.energy_concentration(eigen, grey - grey.mean(), jnp.zeros(1))[0]
+        return eigen, eigen.functions.T.reshape(8, coarse, coarse), share
+
+    def compute(family, width, depth, picture, **settings):
+        make, setting, _ = families[family]
+        network = make(width, depth)
+        if network not in drawn:
+            drawn[network] = networks.init(network, jax.random.key(seed), 2)
+        theta = networks.tune(drawn[network], **{setting: settings[setting]})
+        pixels = astronaut if picture is None else picture
+        g = jnp.asarray(pixels.reshape(-1, 3), jnp.float32)
+        last["eigen"], pictures, share = atoms(network, theta, last.get("eigen"), g)
+        return family, pixels, *look(network, theta, g), pictures, share
+
+    def draw(frame):
+        family, pixels, f, _, level, lines, _, pictures, _ = frame
+        fig = plots.Figure(figsize=(10.5, 4.6))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(2.9, 1.5))
+        axes = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
+        target = plots.picture(axes[0], pixels, "target")
+        fitted = plots.picture(axes[1], f, "reconstruction, 00.0 dB")
+        spectrum = plots.spectrum(axes[2], level, (-80, 0), "its DFT magnitude")
+        comb = plots.comb(axes[3], *lines, plots.COLOURS[family], floor=-60, width=3)
+        axes[3].axvspan(size / 4, 100, color="#eeeeee", zorder=0)
+        axes[3].set(xlim=(-0.5, 40), xlabel="frequency (cycles per unit)", ylabel="dB")
+        axes[3].text(size / 4 + 0.5, 6, "aliased", fontsize=10)
+        *below, beside = lower.subplots(1, 9, width_ratios=(1,) * 8 + (1.3,))
+        shown = [
+            plots.atom(ax, p, f"φ{i}")
+            for i, (ax, p) in enumerate(zip(below, pictures, strict=True))
+        ]
+        beside.axis("off")
+        note = beside.text(0, 0.5, "", va="center")
+
+        def update(frame):
+            family, pixels, f, quality, level, lines, beta, pictures, share = frame
+            target(pixels)
+            fitted(f)
+            axes[1].set_title(f"reconstruction, {quality:.1f} dB")
+            spectrum(level)
+            comb(lines, plots.COLOURS[family])
+            name = "|J_s(β)|" if family == "SIREN" else "ReLU's harmonics"
+            axes[3].set_title(f"one unit: {name}, β = {beta:.2g}")
+            for change, picture in zip(shown, pictures, strict=True):
+                change(picture)
+            note.set_text(f"These eight hold\n{share:.0%} of the\npicture's energy.")
+
+        update(frame)
+        return fig, update
+
+    controls = {
+        **{setting: control for _, setting, control in families.values()},
+        "family": choice("family", families),
+        "depth": whole("depth", 1, 4, 2),
+        "width": choice("width", (32, 64, 128, 256), 128),
+        "picture": Upload(size),
+    }
+
+    def only_its_own(change=None):
+        for family, (_, _, control) in families.items():
+            mine = family == controls["family"].value
+            control.layout.display = None if mine else "none"
+
+    controls["family"].observe(only_its_own, names="value")
+    only_its_own()
+    return Explorer(controls, compute, None, draw, main="omega0")

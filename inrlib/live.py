@@ -32,11 +32,12 @@ import traitlets
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.spines import Spine
 from PIL import Image
 
-from inrlib import plots
+from inrlib import plots, signals
 
-__all__ = ["Canvas", "Explorer", "Number", "choice", "named", "picture_upload", "slider", "whole"]
+__all__ = ["Canvas", "Explorer", "Number", "Upload", "choice", "named", "slider", "whole"]
 
 EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
 """Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
@@ -146,9 +147,37 @@ def choice(label: str, options: Any, value: Any = None) -> widgets.Dropdown:
     )
 
 
-def picture_upload() -> widgets.FileUpload:
-    """A picture of the reader's own; `compute` gets a tuple, empty until there is one."""
-    return widgets.FileUpload(accept="image/*", multiple=False, description="own picture")
+class Upload(widgets.HBox):
+    """A picture of the reader's own.
+
+    Attributes:
+      value: its pixels (size, size, 3) in [0, 1]; None before there is one.
+      error: why the last file was not taken; the picture before it stays.
+    """
+
+    value = traitlets.Any(None, allow_none=True)
+    error = traitlets.Unicode()
+
+    def __init__(self, size: int, smallest: int = 32):
+        self.size, self.smallest = size, smallest
+        self.button = widgets.FileUpload(accept="image/*", description="own picture")
+        super().__init__([self.button])
+        self.button.observe(lambda change: self._take(change["new"]), names="value")
+
+    def _take(self, files: tuple) -> None:
+        if not files:
+            return
+        self.error = ""
+        try:
+            pixels = signals.picture(bytes(files[0]["content"]))
+            if min(pixels.shape[:2]) < self.smallest:
+                raise ValueError(
+                    f"picture: its shorter side has {len(pixels)} pixels; take a picture of at "
+                    f"least {self.smallest}×{self.smallest}."
+                )
+            self.value = signals.resize(pixels, self.size)
+        except ValueError as error:
+            self.error = str(error)
 
 
 # --- Drawing -----------------------------------------------------------------------------------
@@ -205,7 +234,8 @@ class Canvas(FigureCanvasAgg):
 
 def _movable(ax) -> list[Artist]:
     """All that is drawn in an axes but its patch, its ticks and its labels."""
-    return [a for a in ax.get_children() if a is not ax.patch and not isinstance(a, Axis)]
+    left_out = Axis if ax.axison else (Axis, Spine)
+    return [a for a in ax.get_children() if a is not ax.patch and not isinstance(a, left_out)]
 
 
 # --- The explorer ------------------------------------------------------------------------------
@@ -273,7 +303,7 @@ class Explorer:
         self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
         for control in self.controls.values():
             control.observe(lambda change: self._moved(), names="value")
-            if isinstance(control, Number):
+            if control.has_trait("error"):
                 control.observe(lambda change: self._refused(change["new"]), names="error")
         self.button.on_click(lambda _: self._train())
         self.reset.on_click(lambda _: self.at(**self._defaults))
@@ -307,8 +337,8 @@ class Explorer:
     @property
     def code(self) -> str:
         """The explorer as it stands, as code."""
-        now, plain = self.values, (bool, int, float, str)
-        changed = {k: v for k, v in now.items() if v != self._defaults[k] and isinstance(v, plain)}
+        plain = {k: v for k, v in self.values.items() if isinstance(v, (int, float, str))}
+        changed = {name: v for name, v in plain.items() if v != self._defaults[name]}
         settings = ", ".join(f"{name}={_short(value)}" for name, value in changed.items())
         return f"{self.source}.at({settings})" if settings else self.source
 
@@ -388,13 +418,11 @@ class Explorer:
         """
         control = self.controls[self.main]
         handle, here = control.handle, control.value
-        if isinstance(handle, widgets.IntSlider):
-            places = sorted({round(x) for x in np.linspace(handle.min, handle.max, count)} | {here})
-        elif isinstance(handle, widgets.FloatLogSlider):
-            places = sorted({*np.logspace(handle.min, handle.max, count)[1:-1], here,
-                             control.low, control.high})  # fmt: skip
-        else:
-            places = sorted({*np.linspace(handle.min, handle.max, count), here})
+        places = np.linspace(handle.min, handle.max, count)
+        if isinstance(handle, widgets.FloatLogSlider):
+            places = 10**places
+        whole = isinstance(handle, widgets.IntSlider)
+        places = sorted({round(x) if whole else float(f"{x:.3g}") for x in places} | {here})
         pictures, texts = [], []
         for place in places:
             self.at(**{self.main: place})

@@ -181,8 +181,10 @@ def comb(
         artist = ax.vlines(x, floor, y, color=colour, lw=width, label=label)
     ax.set(ylim=(floor, 12), xlabel="frequency (Hz)", ylabel="amplitude (dB)")
 
-    def update(data: tuple[np.ndarray, np.ndarray]) -> None:
+    def update(data: tuple[np.ndarray, np.ndarray], colour: object = None) -> None:
         x, y = points(*data)
+        if colour is not None:
+            artist.set_color(colour)
         if head:
             artist.set_data(x, y)
         else:

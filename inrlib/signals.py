@@ -83,19 +83,19 @@ def tone(frequency: float, r: Float[np.ndarray, "N 1"]) -> Float[np.ndarray, "N 
 
 
 def picture(
-    source: str | Path = "astronaut", size: int | None = None
+    source: str | Path | bytes = "astronaut", size: int | None = None
 ) -> Float[np.ndarray, "H W 3"]:
     """A colour picture with values in [0, 1], cropped to a centred square.
 
     Args:
-      source: one of `PICTURES`, or the path of an image file that Pillow can read.
+      source: one of `PICTURES`, the path of an image file that Pillow can read, or its bytes.
       size: side of the square in pixels after resizing; None keeps the shorter side.
 
     Raises:
       FileNotFoundError: no such file.
       ValueError: a file that is no picture or is larger than 8192 pixels a side.
     """
-    pixels = getattr(data, str(source))() if str(source) in PICTURES else _read(Path(source))
+    pixels = getattr(data, source)() if source in PICTURES else _read(source)
     pixels = np.asarray(pixels, dtype=np.float64) / 255
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
@@ -105,23 +105,24 @@ def picture(
     return square if size is None else resize(square, size)
 
 
-def _read(path: Path) -> np.ndarray:
-    if not path.is_file():
+def _read(source: str | Path | bytes) -> np.ndarray:
+    name = "the file" if isinstance(source, bytes) else Path(source).name
+    if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(
-            f"picture: source={str(path)!r} is neither a file nor one of {', '.join(PICTURES)}; "
+            f"picture: source={str(source)!r} is neither a file nor one of {', '.join(PICTURES)}; "
             "give one of these names or the path of a PNG or JPEG."
         )
     try:
-        with Image.open(path) as image:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
             if max(image.size) > _LARGEST_SIDE:
                 raise ValueError(
-                    f"picture: {path.name} has {image.size[0]}×{image.size[1]} pixels; make it at "
+                    f"picture: {name} has {image.size[0]}×{image.size[1]} pixels; make it at "
                     f"most {_LARGEST_SIDE} pixels a side."
                 )
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"picture: {path.name} cannot be read as a picture ({error}); give a PNG or JPEG."
+            f"picture: {name} cannot be read as a picture ({error}); give a PNG or JPEG."
         ) from error
 
 

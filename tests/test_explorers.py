@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inrlib import explorers, networks, plots, signals
+from inrlib import explorers, networks, signals
 
 EXPLORERS = {
     "first look": explorers.first_look,
@@ -57,38 +57,6 @@ def test_a_still_picture_is_always_there(explorer):
     assert "application/vnd.jupyter.widget-view+json" in bundle
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert np.asarray(still).std() > 10
-
-
-def toy(compute):
-    def draw(frame):
-        fig, ((ax,),) = plots.figure()
-        update = plots.curves(ax, np.arange(3), {"y": frame})
-        return fig, lambda frame: update({"y": frame})
-
-    control = explorers.slider("x", "units", 0.1, 10, 1)
-    return explorers.Explorer({"x": control}, compute, None, draw)
-
-
-@pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        (ValueError("x=5 is too large; choose less."), "x=5 is too large"),
-        (RuntimeError("<broken>"), "Unexpected RuntimeError: &lt;broken&gt;"),
-    ],
-)
-def test_an_error_appears_in_place_and_the_explorer_goes_on(error, shown):
-    def compute(x):
-        if x > 4:
-            raise error
-        return x * np.ones(3)
-
-    explorer = toy(compute)
-    good = explorer.image.value
-    explorer.controls["x"].value = 5
-    assert shown in explorer.status.value
-    assert explorer.image.value == good
-    explorer.controls["x"].value = 2
-    assert "computed in" in explorer.status.value
 
 
 def test_single_frequency_misses_the_odd_coefficients():

@@ -6,7 +6,9 @@ reported in the closing table and does not stop the others.
 """
 
 import argparse
+import html
 import json
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -23,6 +25,8 @@ from inrlib import claims
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+FRAMES = "application/vnd.inrlib.frames+json"
+POSITIONS = 21  # of each explorer's main slider, kept in the page
 
 
 def execute(source: Path, scale: str) -> str:
@@ -55,10 +59,10 @@ def page(notebook: Path) -> str:
     exporter = HTMLExporter(
         embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True
     )
-    html, _ = exporter.from_notebook_node(document)
+    text, _ = exporter.from_notebook_node(document)
     # The template's scripts load MathJax and widgets from the network; nothing here needs them.
-    html = re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
-    return re.sub(r"equation-\d+-set-aside", lambda mark: equations[mark[0]], html)
+    text = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
+    return re.sub(r"equation-\d+-set-aside", lambda mark: equations[mark[0]], text)
 
 
 def _set_aside(markdown: str, equations: dict[str, str]) -> str:
@@ -77,15 +81,39 @@ def _set_aside(markdown: str, equations: dict[str, str]) -> str:
 
 
 def _still(output):
-    """The output without its widget: an explorer's first frame stays, a progress bar goes."""
+    """The output without its widget: an explorer's frames stay, a progress bar goes."""
     if output.get("output_type") == "stream" and output.get("name") == "stderr":
         return None
     data = output.get("data", {})
-    if WIDGET in data:
+    if FRAMES in data:
+        output["data"] = {"text/html": _slide(**data[FRAMES])}
+    elif WIDGET in data:
         if "image/png" not in data:
             return None
         output["data"] = {"image/png": data["image/png"]}
     return output
+
+
+SLIDE = (
+    "const pictures = this.closest('figure').querySelectorAll('img'); "
+    "pictures.forEach((picture, n) => picture.hidden = n != this.value); "
+    "this.nextElementSibling.textContent = this.dataset.values.split(' ')[this.value]"
+)
+
+
+def _slide(label: str, values: list[str], first: int, images: list[str]) -> str:
+    """A slider over stored pictures: all that moves in a page is in the slider's own attribute."""
+    pictures = "".join(
+        f'<img {"" if n == first else "hidden "}alt="{html.escape(label)} = {value}" '
+        f'style="max-width: 100%; width: 1062px" src="data:image/webp;base64,{image}">'
+        for n, (value, image) in enumerate(zip(values, images, strict=True))
+    )
+    return (
+        f'<figure style="margin: 0"><label>{html.escape(label)} '
+        f'<input type="range" min="0" max="{len(images) - 1}" value="{first}" '
+        f'data-values="{" ".join(values)}" style="width: 20em; vertical-align: middle" '
+        f'oninput="{SLIDE}"> <output>{values[first]}</output></label><div>{pictures}</div></figure>'
+    )
 
 
 def record() -> list[claims.Claim]:
@@ -103,6 +131,7 @@ def main() -> int:
     parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
     options = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
+    os.environ["INRLIB_FRAMES"] = str(POSITIONS)  # the kernels inherit it
     sources = sorted((ROOT / "notebooks").glob("*.ipynb"))
     if options.names:
         sources = [s for s in sources if s.stem in {Path(n).stem for n in options.names}]

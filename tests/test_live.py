@@ -1,0 +1,270 @@
+"""The mechanism behind the explorers: controls, drawing, errors, frames for a page."""
+
+import base64
+import io
+import re
+import threading
+import time
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from inrlib import explorers, live, plots
+
+
+def toy(compute=lambda x: x * np.ones(3), control=None, **options) -> live.Explorer:
+    def draw(frame):
+        fig, ((ax,),) = plots.figure()
+        update = plots.curves(ax, np.arange(3), {"y": frame}, ylim=(-1, 11))
+        return fig, lambda frame: update({"y": frame})
+
+    control = control or live.slider("x", "units", 0.1, 10, 1)
+    return live.Explorer({"x": control}, compute, None, draw, **options)
+
+
+def words(explorer) -> str:
+    return re.sub("<[^>]*>", "", explorer.status.value)
+
+
+# --- Controls ---
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("2.99951", 2.99951), (" 1e-1 ", 0.1), ("10", 10), ("0.1", 0.1)]
+)
+def test_a_typed_number_is_taken_as_it_is(text, value):
+    control = live.slider("x", "units", 0.1, 10, 1)
+    control.field.value = text
+    assert control.value == value
+    assert control.handle.value == pytest.approx(value, rel=1e-6)
+    assert float(control.field.value) == value
+    assert control.error == ""
+
+
+def test_a_typed_whole_number_is_one():
+    control = live.whole("layers", 1, 4, 2)
+    control.field.value = "3"
+    assert control.value == 3
+    assert isinstance(control.value, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abc", "x (units): &#x27;abc&#x27; is no number"),
+        ("", "is no number"),
+        ("0", "x (units): 0 is out of range; take 0.1 to 10"),
+        ("-5", "-5 is out of range"),
+        ("nan", "nan is out of range"),
+        ("inf", "inf is out of range"),
+        ("1e400", "inf is out of range"),
+        ("<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"),
+        ("1" * 5000, "out of range"),
+    ],
+)
+def test_typed_nonsense_is_answered_in_place(text, message):
+    explorer = toy()
+    control, good = explorer.controls["x"], explorer.image.value
+    control.field.value = text
+    assert message in explorer.status.value
+    assert control.value == 1
+    assert explorer.image.value == good
+    control.handle.value = 2.0
+    assert "computed in" in words(explorer)
+    assert control.field.value == "2"
+    assert explorer.image.value != good
+
+
+def test_the_slider_reaches_both_ends():
+    """10**log10(low) is not always low."""
+    for low, high in ((3, 300), (0.05, 5), (0.1, 30), (7, 70)):
+        control = live.slider("x", "units", low, high, low)
+        assert control.value == low
+        control.handle.value = 10**control.handle.max
+        assert control.value == high
+        control.handle.value = 10**control.handle.min
+        assert control.value == low
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"this is no picture", "cannot be read as a picture"),
+        ((1, 1), "1 pixels; take a picture of at least 32×32"),
+        ((10_000, 40), "10000×40 pixels; make it at most 8192"),
+    ],
+)
+def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, message):
+    control = live.Upload(16)
+
+    def send(content):
+        if isinstance(content, tuple):
+            buffer = io.BytesIO()
+            Image.new("RGB", content, "red").save(buffer, "png")
+            content = buffer.getvalue()
+        file = {"name": "x.png", "type": "image/png", "size": len(content)}
+        control.button.value = (file | {"content": memoryview(content)},)
+
+    explorer = toy(lambda x: np.ones(3) * (1 if x is None else 5), control)
+    send((50, 40))
+    assert control.value.shape == (16, 16, 3)
+    good = explorer.image.value
+    send(content)
+    assert message in explorer.status.value
+    assert control.value.shape == (16, 16, 3)
+    assert explorer.image.value == good
+    send((64, 64))
+    assert control.error == ""
+    assert "computed in" in words(explorer)
+
+
+# --- The explorer ---
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("x=5 is too large; choose less."), "x=5 is too large"),
+        (RuntimeError("<broken>"), "Unexpected RuntimeError: &lt;broken&gt;"),
+    ],
+)
+def test_an_error_appears_in_place_and_the_explorer_goes_on(error, shown):
+    def compute(x):
+        if x > 4:
+            raise error
+        return x * np.ones(3)
+
+    explorer = toy(compute)
+    good = explorer.image.value
+    explorer.controls["x"].value = 5
+    assert shown in explorer.status.value
+    assert explorer.image.value == good
+    explorer.controls["x"].value = 2
+    assert "computed in" in words(explorer)
+
+
+def test_at_makes_one_frame_and_knows_its_controls():
+    seen = []
+    make = lambda x, y: seen.append((x, y)) or x * np.ones(3)
+
+    def draw(frame):
+        fig, ((ax,),) = plots.figure()
+        update = plots.curves(ax, np.arange(3), {"y": frame})
+        return fig, lambda frame: update({"y": frame})
+
+    sliders = {name: live.slider(name, "units", 0.1, 10, 1) for name in "xy"}
+    explorer = live.Explorer(sliders, make, None, draw)
+    seen.clear()
+    assert explorer.at(x=3, y=4) is explorer
+    assert seen == [(3, 4)]
+    with pytest.raises(ValueError, match="there are x, y"):
+        explorer.at(z=1)
+    with pytest.raises(ValueError, match=re.escape("x (units): 11 is out of range")):
+        explorer.at(x=11)
+
+
+def test_the_copied_code_makes_the_same_explorer():
+    explorer = explorers.aliasing("FFN", seed=3)
+    explorer.controls["sigma"].field.value = "12.5"
+    assert explorer.code == "explorers.aliasing(family='FFN', seed=3).at(sigma=12.5)"
+    again = eval(explorer.code, {"explorers": explorers})
+    assert again.values == explorer.values
+    assert again.image.value == explorer.image.value
+    assert f"data-code='from inrlib import explorers\n{explorer.code}'" in (
+        explorer.status.value.replace("&#x27;", "'")
+    )
+
+
+def test_reset_drops_a_refused_text_too():
+    explorer = toy()
+    explorer.controls["x"].field.value = "abc"
+    explorer.reset.click()
+    assert explorer.controls["x"].field.value == "1"
+    assert "computed in" in words(explorer)
+
+
+def test_the_busy_sign_comes_after_a_while_only():
+    seen = []
+    explorer = toy(lambda x: time.sleep(0.5 if x > 5 else 0) or x * np.ones(3))
+    explorer.status.observe(lambda change: seen.append(change["new"]), names="value")
+    explorer.controls["x"].value = 2
+    assert not any("computing" in text for text in seen)
+    explorer.controls["x"].value = 6
+    assert sum("computing" in text for text in seen) == 1
+    assert "computed in" in seen[-1]
+    assert threading.active_count() < 20
+
+
+# --- Drawing ---
+
+
+ALL = {
+    "first look": explorers.first_look,
+    "families": explorers.families,
+    "aliasing": explorers.aliasing,
+    "imperfect recovery": explorers.imperfect_recovery,
+    "kernel regression": explorers.kernel_regression,
+    "bessel": explorers.bessel,
+    "depth, line": explorers.depth,
+    "depth, plane": lambda: explorers.depth(2),
+    "modulation": explorers.modulation,
+    "eigenfunctions": lambda: explorers.eigenfunctions(size=16),
+    "dashboard": explorers.dashboard,
+}
+
+
+@pytest.fixture(scope="module", params=ALL)
+def explorer(request):
+    return ALL[request.param]()
+
+
+def test_drawing_what_moves_equals_drawing_all(explorer):
+    """Pixel by pixel, against matplotlib's own full drawing of the same artists."""
+    control = explorer.controls[explorer.main]
+    low, high = control.low, control.high
+    for share in (0.3, 0.7, 0.0, 1.0, 0.5):
+        control.value = low + share * (high - low)
+        fast = np.array(explorer.canvas.buffer_rgba())
+        for artist in explorer.figure.findobj(lambda a: a.get_animated()):
+            artist.set_animated(False)
+        explorer.canvas.draw()
+        full = np.array(explorer.canvas.buffer_rgba())
+        np.testing.assert_array_equal(fast, full)
+        explorer.canvas._renew({a.axes for a in explorer.canvas._moving})
+    assert matplotlib.rcParams["axes.axisbelow"] is True
+
+
+def test_moving_draws_no_labels_again(explorer, monkeypatch):
+    """What is static is drawn once: a frame does not draw the figure as a whole."""
+    if "allowed: order Σ|s|" in [ax.get_title() for ax in explorer.figure.axes]:
+        pytest.skip("the colour bar's ticks follow the order, so there every frame is a full one")
+    control = explorer.controls[explorer.main]
+    control.value = control.low + 0.4 * (control.high - control.low)
+    draws = []
+    monkeypatch.setattr(explorer.canvas, "draw", lambda: draws.append(1))
+    control.value = control.low + 0.6 * (control.high - control.low)
+    assert draws == []
+
+
+def test_frames_for_a_page(explorer):
+    control = explorer.controls[explorer.main]
+    before = control.value
+    frames = explorer.frames(5, limit=2**18)
+    assert control.value == before
+    assert len(frames["values"]) == len(frames["images"]) >= 4
+    assert float(frames["values"][frames["first"]]) == before
+    assert [float(v) for v in frames["values"]] == sorted(float(v) for v in frames["values"])
+    data = [base64.b64decode(image) for image in frames["images"]]
+    assert sum(map(len, data)) <= 2**18
+    pictures = [np.asarray(Image.open(io.BytesIO(d)), int) for d in data]
+    assert len({picture.shape for picture in pictures}) == 1
+    assert np.abs(pictures[0] - pictures[-1]).max() > 60
+
+
+def test_the_page_gets_frames_only_when_it_is_exported(monkeypatch):
+    explorer = toy()
+    assert live.FRAMES not in explorer._repr_mimebundle_()
+    monkeypatch.setenv("INRLIB_FRAMES", "4")
+    assert len(explorer._repr_mimebundle_()[live.FRAMES]["images"]) == 5  # its own value and four
