@@ -291,7 +291,8 @@ def test_nothing_is_cut_off_or_overlaps(theme, width, studio):
     page = studio.page
     page.set_viewport_size({"width": width, "height": 900})
     command(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
-    page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for()
+    body = page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']")
+    body.wait_for(state="attached")
     page.wait_for_timeout(500)  # the style sheet follows
     untidy = {}
     for name in EXPLORERS:
