@@ -64,8 +64,11 @@ def jupyterlab(folder: Path) -> Iterator[Lab]:
     """
     for book in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(book, folder)
-    # Cells stay in the page when they are scrolled out of sight.
-    settings = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+    # Cells stay in the page when they are out of sight, and no question about news covers them.
+    settings = {
+        "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    }
     overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(settings))
