@@ -258,8 +258,9 @@ def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
 
 def memory(studio):
     """After a collection: the kernel's and the page's megabytes, its DOM nodes, its pictures."""
-    kernel = "psutil.Process().memory_info().rss / 1e6"
-    kernel = studio.ask(kernel, "import gc, psutil; gc.collect()")
+    kernel = studio.ask(
+        "psutil.Process().memory_info().rss / 1e6", "import gc, psutil; gc.collect()"
+    )
     studio.devtools.send("HeapProfiler.collectGarbage")
     heap = studio.devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6
     nodes = studio.devtools.send("Memory.getDOMCounters")["nodes"]
@@ -291,7 +292,8 @@ def test_nothing_is_cut_off_or_overlaps(theme, width, studio):
     page = studio.page
     page.set_viewport_size({"width": width, "height": 900})
     command(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
-    page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for()
+    body = page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']")
+    body.wait_for(state="attached")
     page.wait_for_timeout(500)  # the style sheet follows
     untidy = {}
     for name in EXPLORERS:

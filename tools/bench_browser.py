@@ -127,7 +127,7 @@ def measure(page, cell, case: Case) -> list[str]:
         (x, y), _ = lab.handle(cell, case.slider)
         page.mouse.move(x, y)
         page.mouse.down()
-        page.mouse.move(end, y, steps=15)
+        page.mouse.move(end + (-20, 20)[turn % 2], y, steps=15)
         page.mouse.up()
         after.append(max(0.0, page.evaluate("bench.quiet()")["after"]))
         ends[end].add(image.evaluate(lab.PICTURE_HASH))
@@ -144,7 +144,7 @@ def measure(page, cell, case: Case) -> list[str]:
         f"{np.median(draw):.0f}",
         f"{np.median(whole - compute - draw - show):.0f}",
         f"{np.median(show):.0f}",
-        f"{frames:.0f}",
+        f"{frames:.1f}",
         f"{np.median(after):.0f}",
         f"{max(after):.0f}",
         f"{len(moves)}",

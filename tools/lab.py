@@ -3,6 +3,7 @@
 The browser tests and the latency benchmark share what stands here.
 """
 
+import json
 import os
 import re
 import shutil
@@ -63,6 +64,14 @@ def jupyterlab(folder: Path) -> Iterator[Lab]:
     """
     for book in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(book, folder)
+    # Cells stay in the page when they are out of sight, and no question about news covers them.
+    settings = {
+        "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    }
+    overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True)
+    overrides.write_text(json.dumps(settings))
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"),
         *("--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"),
