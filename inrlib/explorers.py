@@ -257,7 +257,7 @@ def imperfect_recovery(
         return f, level, spectra.centre_crop(level, 32)
 
     def draw(frame):
-        fig, (axes,) = plots.figure(1, 4, width=10.5, height=3.1)
+        fig, (axes,) = plots.figure(1, 4, width=10.5, height=2.9)
         plots.picture(axes[0], pixels, "target")
         picture = plots.picture(axes[1], frame[0], "reconstruction")
         level = plots.spectrum(axes[2], frame[1], title="DFT magnitude")
@@ -725,7 +725,7 @@ def dashboard(seed: int = 0) -> Explorer:
 
     def draw(frame):
         family, pixels, f, _, level, lines, _, pictures, _ = frame
-        fig = plots.Figure(figsize=(10.5, 4.6))
+        fig = plots.Figure(figsize=(10.5, 4.4))
         upper, lower = fig.subfigures(2, 1, height_ratios=(2.9, 1.5))
         axes = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
         target = plots.picture(axes[0], pixels, "target")

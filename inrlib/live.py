@@ -96,8 +96,13 @@ class Number(widgets.HBox):
         self._follows, self.error = False, ""
 
     def _dragged(self, place: float) -> None:
-        if not self._follows:
+        # The page answers a new value with its nearest step; that is no drag.
+        if not self._follows and abs(self._steps(place) - self._steps(self.value)) > 0.51:
             self.value = min(max(float(f"{place:.4g}"), self.low), self.high)
+
+    def _steps(self, place: float) -> float:
+        is_log = isinstance(self.handle, widgets.FloatLogSlider)
+        return (np.log10(place) if is_log else place) / self.handle.step
 
     def _typed(self, text: str) -> None:
         if self._follows:
@@ -241,7 +246,8 @@ def _movable(ax) -> list[Artist]:
 # --- The explorer ------------------------------------------------------------------------------
 
 STYLE = """<style>
-.inrlib-frame { background: white; padding: 6px; border-radius: 6px; height: auto; }
+.inrlib-frame { background: white; padding: 6px; border-radius: 6px; height: auto;
+  box-sizing: border-box; }
 .inrlib-note { opacity: 0.75; font-size: 90%; }
 .inrlib-error { color: var(--jp-error-color1, #b3261e); font-weight: 600; }
 .inrlib-note a { text-decoration: underline; cursor: pointer; }

@@ -5,6 +5,7 @@ import io
 import re
 import threading
 import time
+from datetime import UTC, datetime
 
 import matplotlib
 import numpy as np
@@ -77,6 +78,15 @@ def test_typed_nonsense_is_answered_in_place(text, message):
     assert explorer.image.value != good
 
 
+def test_a_value_between_two_steps_survives_the_page_that_rounds_it():
+    """A page answers a new value with the slider's nearest step."""
+    control = live.slider("x", "units", 0.25, 4, 1)
+    control.handle.value = 0.9999
+    assert control.value == 1
+    control.handle.value = 0.99
+    assert control.value == 0.99
+
+
 def test_the_slider_reaches_both_ends():
     """10**log10(low) is not always low."""
     for low, high in ((3, 300), (0.05, 5), (0.1, 30), (7, 70)):
@@ -105,6 +115,7 @@ def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, messa
             Image.new("RGB", content, "red").save(buffer, "png")
             content = buffer.getvalue()
         file = {"name": "x.png", "type": "image/png", "size": len(content)}
+        file["last_modified"] = datetime(2020, 1, 1, tzinfo=UTC)
         control.button.value = (file | {"content": memoryview(content)},)
 
     explorer = toy(lambda x: np.ones(3) * (1 if x is None else 5), control)

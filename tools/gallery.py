@@ -31,6 +31,7 @@ PICTURES = {
     "aliasing": ("04_2_aliasing", "figure3 =", "Fig. 3: a second note between the samples"),
     "alias_curve": ("04_2_aliasing", "alias_of =", "the alias against ω0 and σ"),
     "atoms": ("05_2_eigenfunctions", "plots.atoms(", "Fig. 5: the atoms of untrained networks"),
+    "dashboard": ("10_dashboard", "explorers.dashboard()", "one network from all sides"),
     "energy": ("05_2_eigenfunctions", 'energy_figure("Figure 4"', "Fig. 4: energy of faces"),
 }
 """name → (notebook, words in the cell, caption)."""
