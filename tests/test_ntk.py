@@ -46,6 +46,7 @@ FAMILIES = {
     "single frequency, trained": lambda C: SingleFrequency((16, 12), C, trainable=True),
     "positional encoding": lambda C: PositionalEncoding((16, 12), C, octaves=4),
     "MLP": lambda C: MLP((16, 12), C),
+    "MFN": lambda C: networks.MFN((16, 16), C, mapping_width=16),
     "filters": Filters,
     "a layer called twice": Twice,
 }
