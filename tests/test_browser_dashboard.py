@@ -1,0 +1,128 @@
+"""The dashboard in a real browser: typing, uploading, copying, waiting."""
+
+import io
+import re
+
+import pytest
+from lab import MISSING, SCREENS, browser, chromium, jupyterlab, open_notebook, settle
+from PIL import Image
+from playwright.sync_api import expect
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason=f"{MISSING} to run browser tests"),
+]
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    """The first cell of the dashboard's notebook, run."""
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as lab, browser() as chrome:
+        context = chrome.new_context(viewport={"width": 1280, "height": 900})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        cell = open_notebook(page, lab, "10_dashboard.ipynb").first
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        cell.locator(".widget-image").wait_for(timeout=90_000)
+        yield cell
+        context.close()
+
+
+def status(cell):
+    return cell.locator(".widget-html").last
+
+
+def field(cell, label):
+    row = cell.locator(".widget-hbox", has=cell.page.get_by_text(label, exact=True))
+    return row.locator("input[type=text]").last
+
+
+def type_in(cell, label, text):
+    box = field(cell, label)
+    box.fill(text)
+    box.press("Enter")
+
+
+def test_a_typed_value_stays_what_it_is(cell):
+    before = settle(cell.locator(".widget-image"))
+    type_in(cell, "ω0 (rad per unit)", "37.77")
+    expect(cell.locator(".widget-image")).not_to_have_attribute("src", before, timeout=30_000)
+    settle(cell.locator(".widget-image"))
+    assert field(cell, "ω0 (rad per unit)").input_value() == "37.77"
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "1e9", ""])
+def test_typed_nonsense_is_answered_in_place(cell, text):
+    before = settle(cell.locator(".widget-image"))
+    type_in(cell, "ω0 (rad per unit)", text)
+    expect(status(cell).locator(".inrlib-error")).to_contain_text("ω0 (rad per unit)")
+    assert settle(cell.locator(".widget-image")) == before
+    type_in(cell, "ω0 (rad per unit)", "20")
+    expect(status(cell)).to_contain_text("computed in", timeout=30_000)
+
+
+def test_the_family_brings_its_own_slider(cell):
+    label = lambda text: cell.get_by_text(text, exact=True)
+    expect(label("f0 (cycles per unit)")).to_be_hidden()
+    cell.locator("select").first.select_option("single frequency")
+    expect(label("f0 (cycles per unit)")).to_be_visible(timeout=60_000)
+    expect(label("ω0 (rad per unit)")).to_be_hidden()
+    expect(status(cell)).to_contain_text("computed in", timeout=60_000)
+    cell.page.screenshot(path=SCREENS / "dashboard_single_frequency.png")
+    cell.get_by_role("button", name="Reset").click()
+    expect(label("ω0 (rad per unit)")).to_be_visible(timeout=60_000)
+
+
+def upload(cell, content: bytes):
+    with cell.page.expect_file_chooser() as chooser:
+        cell.get_by_role("button", name=re.compile("own picture")).click()
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": content}
+    chooser.value.set_files(file)
+
+
+def png(*size) -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a text file in disguise", "cannot be read as a picture"),
+        (png(1, 1), "at least 32×32"),
+        (png(10_000, 10_000), "at most 8192 pixels a side"),
+    ],
+)
+def test_a_bad_upload_is_answered_and_a_good_one_is_taken(cell, content, message):
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    image = cell.locator(".widget-image")
+    before = settle(image)
+    upload(cell, content)
+    expect(status(cell)).to_contain_text(message, timeout=30_000)
+    cell.page.screenshot(path=SCREENS / "dashboard_refused.png")
+    assert settle(image) == before
+    upload(cell, png(300, 200))
+    expect(status(cell)).to_contain_text("computed in", timeout=30_000)
+    expect(image).not_to_have_attribute("src", before, timeout=30_000)
+    cell.page.screenshot(path=SCREENS / "dashboard_own_picture.png")
+    cell.get_by_role("button", name="Reset").click()
+    settle(image)
+
+
+def test_the_link_copies_the_settings_as_code(cell):
+    type_in(cell, "ω0 (rad per unit)", "44")
+    settle(cell.locator(".widget-image"))
+    cell.get_by_text("copy these settings as code").click()
+    expect(cell.get_by_text("copied")).to_be_visible()
+    text = cell.page.evaluate("navigator.clipboard.readText()")
+    assert text == "from inrlib import explorers\nexplorers.dashboard().at(omega0=44)"
+
+
+def test_a_long_frame_says_that_it_is_being_computed(cell):
+    """Another depth is another program: it takes seconds to compile."""
+    settle(cell.locator(".widget-image"))
+    type_in(cell, "depth", "4")
+    expect(status(cell)).to_have_text("computing …", timeout=30_000)
+    expect(status(cell)).to_contain_text("computed in", timeout=60_000)
