@@ -62,6 +62,19 @@ def _follow(
     return compute, train
 
 
+def _beside(x, curves, frequencies, levels, marks=(), **labels):
+    """Curves and spectra side by side: the figure, its axes, and update(curves, levels)."""
+    fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
+    curve = plots.curves(left, x, curves, plots.COLOURS, **labels)
+    stem = plots.stems(right, frequencies, levels, plots.COLOURS, marks=marks)
+
+    def update(curves, levels):
+        curve(curves)
+        stem(levels)
+
+    return fig, (left, right), update
+
+
 def _choose(family: str, families: Mapping[str, Any]) -> Any:
     if family not in families:
         raise ValueError(f"family={family!r} has no explorer here; choose {' or '.join(families)}.")
@@ -82,19 +95,12 @@ def first_look(seed: int = 0) -> Explorer:
         return f[:, 0], spectra.decibels(spectra.lines(f, hann=True)[1][:, 0])
 
     def draw(frame):
-        fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3)
-        colours = {"f": plots.COLOURS["SIREN"]}
+        curve, level = ({"SIREN": part} for part in frame)
         labels = {"xlabel": "coordinate r", "ylabel": "f(r), scaled to variance 1"}
-        curve = plots.curves(left, r[:, 0], {"f": frame[0]}, colours, **labels)
-        stem = plots.stems(right, np.arange(257), {"f": frame[1]}, colours)
+        fig, (left, right), update = _beside(r[:, 0], curve, np.arange(257), level, **labels)
         left.set(ylim=(-3.5, 3.5), title="an untrained SIREN")
         right.set_title("its spectrum")
-
-        def update(frame):
-            curve({"f": frame[0]})
-            stem({"f": frame[1]})
-
-        return fig, update
+        return fig, lambda frame: update(*({"SIREN": part} for part in frame))
 
     controls = {"omega0": slider("ω0", "rad per unit", 3, 300, 30)}
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
@@ -196,23 +202,16 @@ def aliasing(
         return f[:, 0], level(f)
 
     def draw(frame):
-        fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
-        colours = {"target": plots.COLOURS["target"], family: plots.COLOURS[family]}
         labels = {"xlabel": "coordinate r", "ylabel": "signal"}
-        pair = {"target": target[:, 0], family: frame[0]}
-        curve = plots.curves(left, curve_r[:, 0], pair, colours, **labels)
+        fig, (left, _), update = _beside(
+            curve_r[:, 0], {"target": target[:, 0], family: frame[0]},
+            np.arange(rate + 1), {"target": level(target), family: frame[1]},
+            marks=(frequency, rate - frequency), **labels,
+        )  # fmt: skip
         left.plot(r[:, 0], g[:, 0], "o", ms=5, color=plots.COLOURS["target"], label="samples")
         left.set(xlim=(0, 0.25), ylim=(-2, 2))
         plots.legend(left, ncols=3)
-        pair = {"target": level(target), family: frame[1]}
-        marks = (frequency, rate - frequency)
-        stem = plots.stems(right, np.arange(rate + 1), pair, colours, marks=marks)
-
-        def update(frame):
-            curve({family: frame[0]})
-            stem({family: frame[1]})
-
-        return fig, update
+        return fig, lambda frame: update(*({family: part} for part in frame))
 
     return Explorer(controls, *_follow(network, theta, (r, g), look, 2000, 1e-4), draw)
 
@@ -388,20 +387,14 @@ def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Ex
         return row / row.max(), level(ntk.regression(network, theta, r, g, finer))
 
     def draw(frame):
-        fig, ((left, right),) = plots.figure(1, 2, width=9.6, height=3.2)
-        colours = {"target": plots.COLOURS["target"], "SIREN": plots.COLOURS["SIREN"]}
         labels = {"xlabel": "coordinate r", "ylabel": "Θ(r, 0.5) / largest"}
-        row = plots.curves(left, finer[:, 0], {"SIREN": frame[0]}, colours, **labels)
+        fig, (left, _), update = _beside(
+            finer[:, 0], {"SIREN": frame[0]},
+            np.arange(rate + 1), {"target": level(target), "SIREN": frame[1]},
+            marks=(frequency, rate - frequency), **labels,
+        )  # fmt: skip
         left.set(ylim=(-0.4, 1.05), title="a row of the kernel")
-        pair = {"target": level(target), "SIREN": frame[1]}
-        marks = (frequency, rate - frequency)
-        stem = plots.stems(right, np.arange(rate + 1), pair, colours, marks=marks)
-
-        def update(frame):
-            row({"SIREN": frame[0]})
-            stem({"SIREN": frame[1]})
-
-        return fig, update
+        return fig, lambda frame: update(*({"SIREN": part} for part in frame))
 
     controls = {"omega0": slider("ω0", "rad per unit", 10, 400, 60)}
     return Explorer(controls, lambda omega0: look(networks.tune(theta, omega0=omega0)), None, draw)
