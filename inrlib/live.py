@@ -67,7 +67,7 @@ class Number(widgets.HBox):
 
     def __init__(self, label: str, handle: widgets.Widget, low: float, high: float):
         self.label, self.handle, self.low, self.high = label, handle, low, high
-        self._follows = False
+        self._follows, self._dragging = False, False
         handle.readout, handle.description = False, label
         handle.style = {"description_width": "11em"}
         handle.layout = widgets.Layout(width="26em", max_width="100%")
@@ -91,14 +91,20 @@ class Number(widgets.HBox):
     def follow(self) -> None:
         """Handle and field show the value; a text that was not taken is dropped."""
         self._follows = True
-        self.handle.value = self.value
+        if not self._dragging:  # an answer would pull a moving handle back
+            self.handle.value = self.value
         self.field.value = self._text()
         self._follows, self.error = False, ""
 
     def _dragged(self, place: float) -> None:
         # The page answers a new value with its nearest step; that is no drag.
-        if not self._follows and abs(self._steps(place) - self._steps(self.value)) > 0.51:
+        if self._follows or abs(self._steps(place) - self._steps(self.value)) < 0.51:
+            return
+        self._dragging = True
+        try:
             self.value = min(max(float(f"{place:.4g}"), self.low), self.high)
+        finally:
+            self._dragging = False
 
     def _steps(self, place: float) -> float:
         is_log = isinstance(self.handle, widgets.FloatLogSlider)
