@@ -253,6 +253,16 @@ def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
     studio.check()
 
 
+def test_a_fast_drag_ends_where_the_mouse_was_released(studio):
+    """Ten times across the whole range and beyond: no older position comes back from the kernel."""
+    cell, image, place = studio.explorer("first_look")
+    for turn in range(10):
+        drag(studio.page, cell, (-0.1, 1.1)[turn % 2], place, steps=15)
+        settle(image)
+        assert studio.ask("share(first_look)") == pytest.approx(turn % 2, abs=1e-6)
+    assert_final(studio, "first_look")
+
+
 def memory(studio):
     """After a collection: the kernel's and the page's megabytes, its DOM nodes, its pictures."""
     kernel = studio.ask(
