@@ -305,7 +305,7 @@ def eigenfunctions(
     faces = signals.faces(size=size).validation[:8]
     g = jnp.asarray(faces.reshape(len(faces), -1).T, jnp.float32)
     g = g - g.mean(axis=0)
-    count, thresholds = min(40, size**2), jnp.logspace(-4, 0, 81)
+    count, thresholds = min(24, size**2), jnp.logspace(-4, 0, 81)
     drawn, last = {}, {}
 
     def compute(width, depth, seed, face, weights="random", **settings):

@@ -208,27 +208,34 @@ class Canvas(FigureCanvasAgg):
         super().__init__(figure)
         self.draw()
         figure.set_layout_engine("none")  # the layout is settled; solving it costs 20 ms
-        self._moving: list[Artist] = []
+        self._moved: set[Artist] = set()  # ever
+        self._drawn: list[Artist] = []  # in each frame: those, and what may lie over them
         self._background, self._limits = None, self._view()
 
     def refresh(self) -> None:
         """Draws what has changed since the last time."""
-        moved = [a for ax in self.figure.axes for a in _movable(ax) if a.stale]
-        if self._limits != self._view() or not set(moved) <= set(self._moving):
-            self._renew({a.axes for a in (*moved, *self._moving)})
+        moved = {a for ax in self.figure.axes for a in _movable(ax) if a.stale}
+        if self._limits != self._view() or not moved <= set(self._drawn):
+            self._moved |= moved
+            self._renew()
         elif self._background is not None:
             self.restore_region(self._background)
-        for artist in self._moving:
+        for artist in self._drawn:
             artist.axes.draw_artist(artist)
 
     def _view(self) -> list:
         return [ax.viewLim.bounds for ax in self.figure.axes]
 
-    def _renew(self, live: set) -> None:
+    def _renew(self) -> None:
         rank = lambda artist: artist.zorder  # a stable sort keeps matplotlib's order of equals
-        axes = sorted((ax for ax in self.figure.axes if ax in live), key=rank)
-        self._moving = [a for ax in axes for a in sorted(_movable(ax), key=rank)]
-        for artist in self._moving:
+        live = {artist.axes for artist in self._moved}
+        self._drawn = [
+            artist
+            for ax in sorted((ax for ax in self.figure.axes if ax in live), key=rank)
+            for artist in sorted(_movable(ax), key=rank)
+            if artist in self._moved or artist not in _titles(ax)  # nothing lies over a title
+        ]
+        for artist in self._drawn:
             artist.set_animated(True)
         self.draw()
         self._background, self._limits = self.copy_from_bbox(self.figure.bbox), self._view()
@@ -247,6 +254,10 @@ def _movable(ax) -> list[Artist]:
     """All that is drawn in an axes but its patch, its ticks and its labels."""
     left_out = Axis if ax.axison else (Axis, Spine)
     return [a for a in ax.get_children() if a is not ax.patch and not isinstance(a, left_out)]
+
+
+def _titles(ax) -> tuple[Artist, ...]:
+    return ax.title, ax._left_title, ax._right_title
 
 
 # --- The explorer ------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def colour(family: str, shade: float = 0.0) -> tuple[float, float, float]:
 def picture(ax: Axes, pixels: np.ndarray, title: str = "") -> Update:
     """A grey or colour picture, values clipped to [0, 1]."""
     ready = lambda pixels: np.clip(np.asarray(pixels).squeeze(), 0, 1)
-    image = ax.imshow(ready(pixels), cmap="gray", vmin=0, vmax=1)
+    image = ax.imshow(ready(pixels), cmap="gray", vmin=0, vmax=1, **_sharp(pixels))
     _no_ticks(ax, title)
     return lambda pixels: image.set_data(ready(pixels))
 
@@ -108,10 +108,17 @@ def spectrum(
     level = np.asarray(level)
     half = level.shape[0] // 2
     extent = (-half - 0.5, level.shape[1] - half - 0.5, level.shape[0] - half - 0.5, -half - 0.5)
-    image = ax.imshow(level, vmin=limits[0], vmax=limits[1], extent=extent, interpolation="nearest")
+    image = ax.imshow(level, vmin=limits[0], vmax=limits[1], extent=extent, **_sharp(level))
     _no_ticks(ax, title)
     ax.set_xticks([-half, 0, half - 1])
     return lambda level: image.set_data(np.asarray(level))
+
+
+def _sharp(pixels: np.ndarray) -> dict[str, str]:
+    """A small picture keeps its pixels, and is coloured before it is enlarged: half the time."""
+    if max(np.shape(pixels)) > 128:
+        return {}
+    return {"interpolation": "nearest", "interpolation_stage": "rgba"}
 
 
 def _no_ticks(ax: Axes, title: str) -> None:
@@ -319,7 +326,7 @@ def atom(ax: Axes, function: np.ndarray, title: str = "") -> Update:
         function = np.asarray(function)
         return function / max(np.abs(function).max(), 1e-12)
 
-    image = ax.imshow(ready(function), cmap="gray", vmin=-1, vmax=1)
+    image = ax.imshow(ready(function), cmap="gray", vmin=-1, vmax=1, **_sharp(function))
     _no_ticks(ax, title)
     return lambda function: image.set_data(ready(function))
 

@@ -243,7 +243,7 @@ def test_drawing_what_moves_equals_drawing_all(explorer):
         explorer.canvas.draw()
         full = np.array(explorer.canvas.buffer_rgba())
         np.testing.assert_array_equal(fast, full)
-        explorer.canvas._renew({a.axes for a in explorer.canvas._moving})
+        explorer.canvas._renew()
     assert matplotlib.rcParams["axes.axisbelow"] is True
 
 

@@ -41,7 +41,8 @@ image => {
     const frame = bench.frames[seen];
     if (!frame) return null;
     const whole = frame.shown - bench.moved, show = frame.shown - frame.placed;
-    await new Promise(resolve => setTimeout(resolve, 60));
+    for (let i = 0; i < 40 && (i < 3 || !status.innerText.includes('computed')); i++)
+      await new Promise(resolve => setTimeout(resolve, 20));
     return {whole, show, text: status.innerText, frames: bench.frames.length};
   };
   // Waits until no frame has come for a second.
