@@ -308,6 +308,15 @@ def eigenfunctions(
     count, thresholds = min(24, size**2), jnp.logspace(-4, 0, 81)
     drawn, last = {}, {}
 
+    @partial(jax.jit, static_argnums=0)
+    def look(network, theta, previous, g):
+        eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), count, previous)
+        energy = ntk.energy_concentration(eigen, g, thresholds)
+        values = eigen.values / eigen.values.max()
+        # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
+        energy = jnp.where(thresholds >= values.min(), energy, jnp.nan)
+        return eigen, eigen.functions[:, :10].T.reshape(10, size, size), values, energy
+
     def compute(width, depth, seed, face, weights="random", **settings):
         network = make(256, 3) if weights == "learned" else make(width, depth)
         if weights == "learned":
@@ -317,14 +326,8 @@ def eigenfunctions(
                 drawn[width, depth, seed] = networks.init(network, jax.random.key(seed), 2)
             theta = drawn[width, depth, seed]
         theta = networks.tune(theta, **settings)
-        theta_gram = ntk.gram(network, theta, r)
-        eigen = ntk.eigenfunctions(theta_gram, count, last.get("eigen"))
-        last["eigen"] = eigen
-        energy = ntk.energy_concentration(eigen, g[:, [face - 1]], thresholds)
-        # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
-        energy = jnp.where(thresholds >= eigen.values.min() / eigen.values.max(), energy, jnp.nan)
-        pictures = eigen.functions[:, :10].T.reshape(10, size, size)
-        return pictures, eigen.values / eigen.values.max(), energy, faces[face - 1]
+        last["eigen"], *shown = look(network, theta, last.get("eigen"), g[:, [face - 1]])
+        return *shown, faces[face - 1]
 
     def draw(frame):
         pictures, values, energy, face = frame
