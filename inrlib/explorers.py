@@ -358,7 +358,7 @@ def eigenfunctions(
         return fig, update
 
     choices = {
-        "width": choice("width", (32, 64, 128, 256), 256),
+        "width": choice("width", (32, 64, 128, 256), 128),  # the paper's 256 takes twice the time
         "depth": whole("depth", 1, 5, 3),
         "seed": whole("seed", 0, 99, 0),
         "face": choice("face", range(1, len(faces) + 1)),
@@ -654,7 +654,8 @@ def dashboard(seed: int = 0) -> Explorer:
     spectrum of that, and the harmonics into which one unit of its first hidden layer splits one
     mapping frequency ω. A unit of weights w receives sin(ωr) with strength β = ‖w‖ (times ωh in a
     SIREN) and puts out multiples sω, of strength |J_s(β)| where ρ = sin. ω is the median of |Ω_t|.
-    Below: the eight leading eigenfunctions of its NTK, and their share of the picture's energy.
+    Below: the eight leading eigenfunctions of the NTK of its first channel, and their share of the
+    picture's energy.
 
     Args:
       seed: of the weights. They are never trained.
@@ -662,17 +663,17 @@ def dashboard(seed: int = 0) -> Explorer:
     size, coarse, orders = 64, 32, 24
     families = {
         "SIREN": (
-            lambda width, depth: SIREN((width,) * depth, 3, mapping_width=width),
+            lambda width, depth, C: SIREN((width,) * depth, C, mapping_width=width),
             "omega0",
             slider("ω0", "rad per unit", 3, 300, 12),
         ),
         "FFN": (
-            lambda width, depth: FFN((width,) * depth, 3, mapping_width=2 * width),
+            lambda width, depth, C: FFN((width,) * depth, C, mapping_width=2 * width),
             "sigma",
             slider("σ", "cycles per unit", 0.1, 30, 3),
         ),
         "single frequency": (
-            lambda width, depth: SingleFrequency((width,) * depth, 3),
+            lambda width, depth, C: SingleFrequency((width,) * depth, C),
             "f0",
             slider("f0", "cycles per unit", 0.25, 4, 1),
         ),
@@ -702,6 +703,8 @@ def dashboard(seed: int = 0) -> Explorer:
 
     @partial(jax.jit, static_argnums=0)
     def atoms(network, theta, previous, g):
+        readout = jax.tree.map(lambda leaf: leaf[..., :1], theta["params"]["readout"])
+        theta = theta | {"params": dict(theta["params"]) | {"readout": readout}}
         eigen = ntk.eigenfunctions(ntk.gram(network, theta, r_coarse), 8, previous)
         every = slice(None, None, size // coarse)
         grey = g.reshape(size, size, 3).mean(-1)[every, every].reshape(-1, 1)
@@ -710,13 +713,13 @@ def dashboard(seed: int = 0) -> Explorer:
 
     def compute(family, width, depth, picture, **settings):
         make, setting, _ = families[family]
-        network = make(width, depth)
+        network, one_channel = make(width, depth, 3), make(width, depth, 1)
         if network not in drawn:
             drawn[network] = networks.init(network, jax.random.key(seed), 2)
         theta = networks.tune(drawn[network], **{setting: settings[setting]})
         pixels = astronaut if picture is None else picture
         g = jnp.asarray(pixels.reshape(-1, 3), jnp.float32)
-        last["eigen"], pictures, share = atoms(network, theta, last.get("eigen"), g)
+        last["eigen"], pictures, share = atoms(one_channel, theta, last.get("eigen"), g)
         return family, pixels, *look(network, theta, g), pictures, share
 
     def draw(frame):
