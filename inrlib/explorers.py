@@ -814,15 +814,16 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
     order = np.random.default_rng(0).permutation(size**2)
     seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
-    count, thresholds, atoms = min(60, size**2), jnp.logspace(-4, 0, 81), {}
+    count, thresholds, kernels = min(60, size**2), jnp.logspace(-4, 0, 81), {}
 
-    def frame_of(checkpoint):
-        """The kernel's share of a frame, kept: it does not depend on the face."""
-        if checkpoint not in atoms:
+    def kernel_of(checkpoint):
+        """The numbers and their eigenfunctions, signs as one step before; each computed once."""
+        if checkpoint not in kernels:
+            before = kernel_of(checkpoint - 1)[1] if checkpoint else None
             theta = jax.tree.map(lambda a: a[checkpoint], thetas)
-            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), count, previous=None)
-            atoms[checkpoint] = theta, eigen
-        return atoms[checkpoint]
+            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), count, before)
+            kernels[checkpoint] = theta, eigen
+        return kernels[checkpoint]
 
     @jax.jit
     def fitted(theta, g, steps):
@@ -838,7 +839,7 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
         return f, psnr(f[unseen], g[unseen])
 
     def compute(checkpoint, face, steps):
-        theta, eigen = frame_of(checkpoint)
+        theta, eigen = kernel_of(checkpoint)
         centred = g[face - 1] - g[face - 1].mean()
         energy = ntk.energy_concentration(eigen, centred, thresholds)
         # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
@@ -882,6 +883,6 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
             description="face", options=range(1, len(faces) + 1), value=1, style=style
         ),
         "steps": whole("gradient steps", 0, most, 3),
-        "checkpoint": whole("meta-training", 0, len(notes["steps"]) - 1, 0),
+        "checkpoint": whole("meta-training", 0, len(notes["steps"]) - 1, len(notes["steps"]) - 1),
     }
     return Explorer(controls, compute, None, draw)

@@ -357,7 +357,8 @@ def save(path: str | Path, network: INR, theta: Theta, **notes: Any) -> None:
             tensors[f"{name}:scale"] = scale
             leaf = np.round(leaf / np.where(scale > 0, scale, 1)).astype(np.int8)
         else:
-            leaf = leaf.astype(np.float16)
+            with np.errstate(over="ignore"):
+                leaf = leaf.astype(np.float16)
         if not np.isfinite(leaf).all():
             raise ValueError(f"weights: {name} has NaN, infinity, or numbers beyond float16.")
         tensors[name] = leaf

@@ -1,6 +1,13 @@
+import codecs
+import hashlib
+import http.server
+import os
+import pickle
 import subprocess
 import sys
+import threading
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -343,3 +350,319 @@ def test_make_weights_in_small(tmp_path):
     refused = subprocess.run(command[:3], capture_output=True, text=True, check=False, cwd=ROOT)
     assert refused.returncode != 0
     assert "would overwrite" in refused.stderr
+
+
+# --- files -------------------------------------------------------------------------------------
+
+WIDE = SIREN((70,), mapping_width=70, offset=0.5, zero_bias=True)
+
+
+def stored(tmp_path, network=WIDE, **notes):
+    theta = jax.vmap(lambda key: networks.init(network, key, 2))(jax.random.split(KEY, 2))
+    path = tmp_path / "weights.safetensors"
+    metalearning.save(path, network, theta, **notes)
+    return path, theta
+
+
+@pytest.mark.parametrize(
+    "network", [WIDE, FFN((70,), 3, mapping_width=80), networks.MFN((70,), mapping_width=70)]
+)
+def test_weights_come_back(network, tmp_path):
+    path, theta = stored(tmp_path, network, seed=[3, 4])
+    found = metalearning.load(path)
+    assert found.network == network
+    assert found.notes == {"seed": [3, 4]}
+    assert jax.tree.structure(found.theta) == jax.tree.structure(dict(theta))
+    for a, b in zip(jax.tree.leaves(found.theta), jax.tree.leaves(theta), strict=True):
+        scale = np.abs(b).max(axis=-2, keepdims=True) if min(b.shape[-2:]) >= 64 else np.abs(b)
+        assert (np.abs(a - b) <= scale / 253 + 1e-7).all()
+        assert a.dtype == jnp.float32
+
+
+def test_save_refuses_and_leaves_the_old_file(tmp_path):
+    path, theta = stored(tmp_path)
+    content = path.read_bytes()
+    for bad in (jnp.nan, jnp.inf, 1e6):
+        broken = jax.tree.map(lambda a, bad=bad: a.at[0].set(bad), theta)
+        with pytest.raises(ValueError, match="NaN"):
+            metalearning.save(path, WIDE, broken)
+    with pytest.raises(ValueError, match="the network needs"):
+        metalearning.save(path, SIREN((71,), mapping_width=70), theta)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def rewritten(path, change):
+    """The file with its tensors and header changed."""
+    tensors, header = metalearning._read(path)
+    change(tensors, header)
+    metalearning._write(path, tensors, header)
+
+
+def no_network(tensors, header):
+    header["network"]["family"] = "count"
+
+
+def other_family(tensors, header):
+    header["network"] = {"family": "MLP", "widths": [70], "outputs": 1, "offset": 0.5}
+
+
+def impossible_width(tensors, header):
+    header["network"]["widths"] = [-3]
+
+
+def text_for_width(tensors, header):
+    header["network"]["widths"] = ["__import__('os').system('exit')"]
+
+
+def text_for_offset(tensors, header):
+    header["network"]["offset"] = "0.5"
+
+
+def no_header(tensors, header):
+    header.clear()
+
+
+def missing_layer(tensors, header):
+    del tensors["params/first/bias"]
+
+
+def other_shape(tensors, header):
+    tensors["params/first/bias"] = np.zeros((2, 71), np.float16)
+
+
+def other_leading_axis(tensors, header):
+    tensors["params/first/bias"] = np.zeros((3, 70), np.float16)
+
+
+def not_a_number(tensors, header):
+    tensors["params/hidden_0/kernel:scale"][1, 0, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (no_network, "names no network"),
+        (other_family, "does not fit MLP"),
+        (impossible_width, r"impossible network|needs"),
+        (text_for_width, "impossible network"),
+        (text_for_offset, "names no network"),
+        (no_header, "names no network"),
+        (missing_layer, "does not fit SIREN: params/first/bias"),
+        (other_shape, r"first/bias of shape \(2, 71\)"),
+        (other_leading_axis, "same leading axes"),
+        (not_a_number, "NaN or infinity in params/hidden_0/kernel"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_load_refuses_mismatched_weights(change, message, tmp_path):
+    path, _ = stored(tmp_path)
+    rewritten(path, change)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        metalearning.load(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[:100],
+        lambda content: b"",
+        lambda content: b"\xff" * 8 + content[8:],
+        lambda content: content[:8] + b"\x00" * 40 + content[48:],
+        lambda content: pickle.dumps({"params": 1}),
+    ],
+)
+def test_load_refuses_damaged_files(damage, tmp_path):
+    path, _ = stored(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="is damaged or no such file of this package"):
+        metalearning.load(path)
+
+
+def test_load_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make weights"):
+        metalearning.shipped("no_such")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        metalearning.authors(tmp_path / "no.pickle")
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(("safetensors", "pooch", "ipywidgets", "matplotlib")))
+from inrlib import metalearning
+for call in (lambda: metalearning.shipped("maml_siren"), lambda: metalearning.authors()):
+    try:
+        call()
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_a_missing_library_is_named():
+    command = [sys.executable, "-c", WITHOUT]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "pip install safetensors" in out
+    assert "pip install pooch" in out
+
+
+# --- the authors' pickle -----------------------------------------------------------------------
+
+
+def theirs(seed=0):
+    """A dictionary of the layout that the authors published."""
+    rng, shapes = np.random.default_rng(seed), [(2, 256), *[(256, 256)] * 3, (256, 1)]
+    layer = lambda shape: {"w": rng.normal(size=shape), "b": rng.normal(size=shape[1])}
+    content = {}
+    for i, shape in enumerate(shapes):
+        name = f"siren/siren_layer{f'_{i}' if i else ''}/linear"
+        content[name] = {k: v.astype(np.float32) for k, v in layer(shape).items()}
+    return content
+
+
+def pickled(tmp_path, content, protocol=4):
+    path = tmp_path / "weights.pickle"
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("fortran", [False, True])
+def test_the_authors_layout_is_read(protocol, fortran, tmp_path):
+    content = theirs()
+    order = np.asfortranarray if fortran else np.ascontiguousarray
+    ordered = {k: {n: order(a) for n, a in layer.items()} for k, layer in content.items()}
+    network, theta, _ = metalearning.authors(pickled(tmp_path, ordered, protocol))
+    r = np.random.default_rng(1).uniform(size=(7, 2))
+    z = r
+    for i, layer in enumerate(content.values()):
+        z = z @ layer["w"].astype(float) + layer["b"]
+        z = np.sin(30 * z) if i < 4 else z + 0.5
+    np.testing.assert_array_equal(
+        theta["params"]["hidden_1"]["kernel"], content["siren/siren_layer_2/linear"]["w"]
+    )
+    with jax.enable_x64(True):
+        theta = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), theta)
+        np.testing.assert_allclose(network.apply(theta, jnp.asarray(r)), z, rtol=1e-6)
+
+
+class Call:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+MALICIOUS = {
+    "os.system": lambda mark: Call(os.system, f"touch {mark}"),
+    "eval": lambda mark: Call(eval, f"open({str(mark)!r}, 'w')"),
+    "exec": lambda mark: Call(exec, f"open({str(mark)!r}, 'w')"),
+    "open": lambda mark: Call(open, str(mark), "w"),
+    "subprocess": lambda mark: Call(subprocess.check_call, ["touch", str(mark)]),
+    "getattr": lambda mark: Call(getattr, Call(__import__, "os"), "system"),
+    "numpy's own": lambda mark: Call(np.save, str(mark), 1),
+    "pathlib": lambda mark: Call(Path.touch, mark),
+    "a codec": lambda mark: Call(codecs.encode, "text", "unicode_escape"),
+}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("kind", MALICIOUS)
+def test_a_malicious_pickle_is_refused_before_it_runs(kind, protocol, tmp_path):
+    mark = tmp_path / "mark"
+    call = MALICIOUS[kind](mark)
+    for content in (call, theirs() | {"siren/last": [call]}, {"first": call} | theirs()):
+        path = pickled(tmp_path, content, protocol)
+        with pytest.raises(ValueError, match="is refused"):
+            metalearning.authors(path)
+    assert list(tmp_path.iterdir()) == [path]
+    if kind in ("open", "eval", "os.system"):  # the same file does run where nobody looks
+        pickle.loads(pickle.dumps(call, protocol))
+        assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": np.array([object], dtype=object)},
+        {"a": np.array(["text"])},
+        {"a": np.float64(1)},
+        {"a": 1 + 2j},
+        {"a": {1, 2}},
+        [1, 2],
+        theirs() | {"more": {}},
+        {name: layer for name, layer in theirs().items() if "_2" not in name},
+        {name: {"w": layer["w"]} for name, layer in theirs().items()},
+        {name: {"w": layer["w"][:, :1], "b": layer["b"]} for name, layer in theirs().items()},
+        {name: {"w": layer["w"] * np.nan, "b": layer["b"]} for name, layer in theirs().items()},
+    ],
+)
+def test_other_pickles_are_refused(content, tmp_path):
+    with pytest.raises(ValueError, match=r"authors: .*(refused|other layers)|weights: "):
+        metalearning.authors(pickled(tmp_path, content))
+
+
+@pytest.mark.parametrize("program", [b"", b"\x80", b"no pickle", pickle.dumps(theirs())[:-500]])
+def test_damaged_pickles_are_refused(program, tmp_path):
+    path = tmp_path / "weights.pickle"
+    path.write_bytes(program)
+    with pytest.raises(ValueError, match="is refused"):
+        metalearning.authors(path)
+
+
+def test_a_pickle_cannot_fill_the_memory(tmp_path):
+    """LONG_BINPUT with a huge number makes a plain unpickler reserve a table of that length."""
+    path = tmp_path / "weights.pickle"
+    path.write_bytes(b"\x80\x04}r" + (2**31).to_bytes(4, "little") + b".")
+    with pytest.raises(ValueError, match="beyond its length"):
+        metalearning.authors(path)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a folder served over HTTP on this machine."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{serving.server_port}/weights.pickle"
+        serving.shutdown()
+
+
+def published(monkeypatch, url, content):
+    known = {"url": url, "known_hash": "sha256:" + hashlib.sha256(content).hexdigest()}
+    monkeypatch.setattr(metalearning, "AUTHORS", known)
+
+
+def test_the_download_is_checked_and_kept(server, monkeypatch, tmp_path):
+    folder, url = server
+    content = pickled(folder, theirs()).read_bytes()
+    published(monkeypatch, url, content)
+    one = metalearning.authors(cache=tmp_path / "cache")
+    (folder / "weights.pickle").unlink()
+    two = metalearning.authors(cache=tmp_path / "cache")
+    for a, b in zip(jax.tree.leaves(one.theta), jax.tree.leaves(two.theta), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_download_of_another_hash_is_refused(server, monkeypatch, tmp_path):
+    folder, url = server
+    pickled(folder, theirs())
+    published(monkeypatch, url, b"something else")
+    with pytest.raises(ValueError, match="hash"):
+        metalearning.authors(cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_without_a_network_the_shipped_weights_take_their_place(monkeypatch, tmp_path):
+    published(monkeypatch, "http://127.0.0.1:9/weights.pickle", b"")
+    with pytest.warns(UserWarning, match="could not be fetched.*shipped"):
+        found = metalearning.authors(cache=tmp_path)
+    assert found.notes == metalearning.shipped("maml_siren").notes
+    assert found.theta["params"]["readout"]["bias"].shape == (1,)
