@@ -117,7 +117,9 @@ def outer_gradient(
         after = adapted(theta["params"], g)
         return loss(after, g), jax.tree.map(jnp.subtract, theta["params"], after)
 
-    return jax.tree.map(lambda a: jnp.mean(a, axis=0), jax.lax.map(one, g))
+    # One image fills a processor, and its arrays stay in the cache; a GPU wants all at once.
+    each = partial(jax.lax.map, one) if jax.default_backend() == "cpu" else jax.vmap(one)
+    return jax.tree.map(lambda a: jnp.mean(a, axis=0), each(g))
 
 
 class _Rule(NamedTuple):
@@ -190,8 +192,8 @@ def meta_learn(
       batch: images a step.
       snapshots: steps after which the numbers are kept, each in 0 … steps.
       checkpoint: a file that is written every few steps. If it is there, the run goes on from it,
-        and ends with the same bits as if it had never stopped. `steps` and later `snapshots` may
-        grow.
+        and on the same machine ends with the same bits as if it had never stopped. `steps` may
+        grow, with later `snapshots`.
       progress: a bar, or a function that is told the number of finished steps.
 
     Raises:
@@ -471,7 +473,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             return tensors, dict(json.loads(file.metadata()["inrlib"]))
     except Exception as error:  # the library raises its own kinds, and some of NumPy's
         raise ValueError(
-            f"weights: {path} is damaged or no such file of this package ({error}); fetch it anew."
+            f"weights: {path} is damaged or no such file of this package ({error}); remove it, "
+            "or fetch it anew."
         ) from error
 
 
