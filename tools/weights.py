@@ -21,8 +21,8 @@ SEEDS = (0, 1, 2)  # of the first numbers and the batches; of single_image also 
 PATH = (0, 10, 20, 40, 70, 110, 160, 220, 290, 380, 500, 800)
 SNAPSHOTS = {
     "maml_siren": PATH,
-    "reptile_siren": (1500,),
-    "maml_ffn": (500,),
+    "reptile_siren": (1000,),
+    "maml_ffn": (400,),
     "single_image": (50, 250, 1000),
 }
 """name → the steps after which the numbers are kept, the last of them the length of the run."""
