@@ -814,15 +814,15 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
     order = np.random.default_rng(0).permutation(size**2)
     seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
-    count, thresholds, kernels = min(60, size**2), jnp.logspace(-4, 0, 81), {}
+    thresholds, kernels, last = jnp.logspace(-4, 0, 81), {}, {}
 
     def kernel_of(checkpoint):
-        """The numbers and their eigenfunctions, signs as one step before; each computed once."""
+        """The numbers and all their eigenfunctions, signs as in the last frame; computed once."""
         if checkpoint not in kernels:
-            before = kernel_of(checkpoint - 1)[1] if checkpoint else None
             theta = jax.tree.map(lambda a: a[checkpoint], thetas)
-            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), count, before)
+            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), previous=last.get("eigen"))
             kernels[checkpoint] = theta, eigen
+        last["eigen"] = kernels[checkpoint][1]
         return kernels[checkpoint]
 
     @jax.jit
@@ -842,8 +842,6 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
         theta, eigen = kernel_of(checkpoint)
         centred = g[face - 1] - g[face - 1].mean()
         energy = ntk.energy_concentration(eigen, centred, thresholds)
-        # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
-        energy = jnp.where(thresholds >= eigen.values.min() / eigen.values.max(), energy, jnp.nan)
         pictures = eigen.functions[:, :10].T.reshape(10, size, size)
         f, level = fitted(theta, g[face - 1], steps)
         return pictures, energy, faces[face - 1], f.reshape(size, size), level, checkpoint

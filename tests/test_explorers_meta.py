@@ -44,10 +44,11 @@ def test_meta_training_brings_the_face_closer(explorer):
     assert level(last) > at_once + 3
 
 
-def test_the_atoms_keep_their_signs_from_checkpoint_to_checkpoint(explorer):
+def test_the_atoms_keep_their_signs_from_checkpoint_to_checkpoint():
+    explorer = explorers.meta_learning(size=16)
     atoms = [
         np.asarray(explorer.compute(face=1, steps=0, checkpoint=i)[0]).reshape(10, -1)
-        for i in range(explorer.controls["checkpoint"].max + 1)
+        for i in reversed(range(explorer.controls["checkpoint"].max + 1))
     ]
     for before, after in itertools.pairwise(atoms):
         assert (np.mean(before * after, axis=1) > -1e-3).all()
