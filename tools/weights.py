@@ -91,7 +91,8 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
             checkpoint = checkpoints / f"{name}-{seed}.safetensors"
             results.append(train(steps=steps[-1], snapshots=steps, checkpoint=checkpoint))
         notes = {
-            "settings": f"{name.replace('_', ' ')}, the defaults of inrlib.metalearning",
+            "settings": "the defaults of inrlib.metalearning"
+            + (f", outer_rate={OUTER_RATES[name]:g}" if name in OUTER_RATES else ""),
             "data": f"signals.faces(size={_side(small)}).training",
             "seed": SEEDS,
             "commit": commit(),
