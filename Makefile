@@ -7,7 +7,7 @@ comma  := ,
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks bench gallery format lock clean
+.PHONY: help lab test notebooks bench weights gallery format lock clean
 
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,9 @@ notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for
 
 bench: $(VENV)/ready      ## print speed ratios
 	$(BIN)/python tools/bench.py
+
+weights: $(VENV)/ready    ## train the weights that the package ships (says first how long)
+	$(BIN)/python tools/weights.py
 
 gallery: $(VENV)/ready    ## redraw docs/gallery and the README's table from build/
 	$(BIN)/python tools/gallery.py

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from IPython.display import Audio
 
-from inrlib import harmonics, networks, ntk, plots, signals, spectra
+from inrlib import harmonics, metalearning, networks, ntk, plots, signals, spectra
 from inrlib.fitting import fit, psnr, readout
 from inrlib.live import Explorer, Upload, choice, named, slider, whole
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
@@ -29,6 +29,7 @@ __all__ = [
     "first_look",
     "imperfect_recovery",
     "kernel_regression",
+    "meta_learning",
     "modulation",
 ]
 
@@ -644,6 +645,93 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
     explorer = Explorer(controls, look, None, draw)
     explorer.box.children = (*explorer.box.children, player)
     return explorer
+
+
+@named
+def meta_learning(size: int = 32, most: int = 10) -> Explorer:
+    """Section 5.3: what MAML does to a SIREN's atoms, to the energy of a face, and to its fit.
+
+    The first slider goes through the shipped numbers along meta-training. The face is one that
+    meta-training has not seen; gradient descent (steps of 1e-2, as `fitting.fit` counts them) sees
+    half of its pixels.
+
+    Args:
+      size: side of the grid in pixels.
+      most: gradient steps that the last slider offers.
+    """
+    network, thetas, notes = metalearning.shipped("maml_path")
+    r = jnp.asarray(signals.grid((size, size)), jnp.float32)
+    faces = signals.faces(size=size).validation[:8]
+    g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
+    order = np.random.default_rng(0).permutation(size**2)
+    seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
+    thresholds, kernels, last = jnp.logspace(-4, 0, 81), {}, {}
+
+    def kernel_of(checkpoint):
+        """The numbers and all their eigenfunctions, signs as in the last frame; computed once."""
+        if checkpoint not in kernels:
+            theta = jax.tree.map(lambda a: a[checkpoint], thetas)
+            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), previous=last.get("eigen"))
+            kernels[checkpoint] = theta, eigen
+        last["eigen"] = kernels[checkpoint][1]
+        return kernels[checkpoint]
+
+    @jax.jit
+    def fitted(theta, g, steps):
+        def loss(params):
+            f = network.apply({**theta, "params": params}, r[seen])
+            return jnp.mean((f - g[seen]) ** 2) / 2
+
+        def step(_, params):
+            return jax.tree.map(lambda p, d: p - 1e-2 * d, params, jax.grad(loss)(params))
+
+        params = jax.lax.fori_loop(0, steps, step, theta["params"])
+        f = network.apply({**theta, "params": params}, r)
+        return f, psnr(f[unseen], g[unseen])
+
+    def compute(checkpoint, face, steps):
+        theta, eigen = kernel_of(checkpoint)
+        centred = g[face - 1] - g[face - 1].mean()
+        energy = ntk.energy_concentration(eigen, centred, thresholds)
+        pictures = eigen.functions[:, :10].T.reshape(10, size, size)
+        f, level = fitted(theta, g[face - 1], steps)
+        return pictures, energy, faces[face - 1], f.reshape(size, size), level, checkpoint
+
+    def draw(frame):
+        pictures, energy, face, f, *_ = frame
+        fig = plots.Figure(figsize=(10.5, 5.4))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(2.4, 3))
+        axes = upper.subplots(2, 5).ravel()
+        changes = [
+            plots.atom(ax, p, f"φ{i}") for i, (ax, p) in enumerate(zip(axes, pictures, strict=True))
+        ]
+        left, middle, right = lower.subplots(1, 3, width_ratios=(2.4, 1.6, 1.6))
+        labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
+        series, colours = {"SIREN": energy}, {"SIREN": plots.COLOURS["SIREN"]}
+        curve = plots.curves(left, thresholds, series, colours, **labels)
+        left.set(xlim=(1, 1e-4), ylim=(0, 1.02))
+        target = plots.picture(middle, face, "an unseen face")
+        picture = plots.picture(right, f, " ")
+
+        def update(frame):
+            pictures, energy, face, f, level, checkpoint = frame
+            for change, atom in zip(changes, pictures, strict=True):
+                change(atom)
+            curve({"SIREN": energy})
+            target(face)
+            picture(f)
+            left.set_title(f"after {notes['steps'][checkpoint]} steps of meta-training")
+            right.set_title(f"fit: {float(level):.1f} dB on unseen pixels")
+
+        update(frame)
+        return fig, update
+
+    controls = {
+        "face": choice("face", range(1, len(faces) + 1)),
+        "steps": whole("gradient steps", 0, most, 3),
+        "checkpoint": whole("meta-training", 0, len(notes["steps"]) - 1, len(notes["steps"]) - 1),
+    }
+    return Explorer(controls, compute, None, draw)
 
 
 @named

@@ -33,6 +33,12 @@ PICTURES = {
     "atoms": ("05_2_eigenfunctions", "plots.atoms(", "Fig. 5: the atoms of untrained networks"),
     "dashboard": ("10_dashboard", "explorers.dashboard()", "one network from all sides"),
     "energy": ("05_2_eigenfunctions", 'energy_figure("Figure 4"', "Fig. 4: energy of faces"),
+    "learned_atoms": ("05_3_meta_learning", '"MAML, seed 1"', "Fig. 5: atoms learned from faces"),
+    "meta_learning": (
+        "05_3_meta_learning",
+        "explorers.meta_learning",
+        "a dictionary that is learned, step by step",
+    ),
 }
 """name → (notebook, words in the cell, caption)."""
 
