@@ -222,6 +222,7 @@ ALL = {
     "depth, plane": lambda: explorers.depth(2),
     "modulation": explorers.modulation,
     "eigenfunctions": lambda: explorers.eigenfunctions(size=16),
+    "meta-learning": explorers.meta_learning,
     "dashboard": explorers.dashboard,
 }
 
