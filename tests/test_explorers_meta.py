@@ -38,7 +38,7 @@ def test_every_control_changes_the_picture_and_compiles_nothing(
 def test_meta_training_brings_the_face_closer(explorer):
     """The same three gradient steps, from the first and from the last numbers."""
     level = lambda checkpoint: explorer.compute(face=1, steps=3, checkpoint=checkpoint)[4]
-    last = explorer.controls["checkpoint"].max
+    last = explorer.controls["checkpoint"].high
     assert level(last) > level(0) + 4
     at_once = explorer.compute(face=1, steps=0, checkpoint=last)[4]
     assert level(last) > at_once + 3
@@ -48,7 +48,7 @@ def test_the_atoms_keep_their_signs_from_checkpoint_to_checkpoint():
     explorer = explorers.meta_learning(size=16)
     atoms = [
         np.asarray(explorer.compute(face=1, steps=0, checkpoint=i)[0]).reshape(10, -1)
-        for i in reversed(range(explorer.controls["checkpoint"].max + 1))
+        for i in reversed(range(explorer.controls["checkpoint"].high + 1))
     ]
     for before, after in itertools.pairwise(atoms):
         assert (np.mean(before * after, axis=1) > -1e-3).all()

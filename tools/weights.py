@@ -18,10 +18,10 @@ from inrlib import metalearning, networks, signals
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2)  # of the first numbers and the batches; of single_image also the image
-PATH = (0, 10, 20, 40, 70, 110, 160, 220, 290, 380, 500, 800)
+PATH = (0, 10, 20, 40, 70, 110, 160, 220, 290, 380, 500, 1000)
 SNAPSHOTS = {
     "maml_siren": PATH,
-    "reptile_siren": (1000,),
+    "reptile_siren": (2500,),
     "maml_ffn": (400,),
     "single_image": (50, 250, 1000),
 }
