@@ -665,16 +665,19 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
     order = np.random.default_rng(0).permutation(size**2)
     seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
-    thresholds, kernels, last = jnp.logspace(-4, 0, 81), {}, {}
+    centred = (g - g.mean(axis=1, keepdims=True))[..., 0].T
+    thresholds, kept, last = jnp.logspace(-4, 0, 81), {}, {}
 
-    def kernel_of(checkpoint):
-        """The numbers and all their eigenfunctions, signs as in the last frame; computed once."""
-        if checkpoint not in kernels:
-            theta = jax.tree.map(lambda a: a[checkpoint], thetas)
+    def kernel_of(checkpoint, theta):
+        """The first atoms, signs as in the last frame, and every face's energy; computed once."""
+        if checkpoint not in kept:
             eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), previous=last.get("eigen"))
-            kernels[checkpoint] = theta, eigen
-        last["eigen"] = kernels[checkpoint][1]
-        return kernels[checkpoint]
+            energy = [
+                ntk.energy_concentration(eigen, one[:, None], thresholds) for one in centred.T
+            ]
+            kept[checkpoint] = eigen.functions[:, :10].T.reshape(10, size, size), energy
+            last["eigen"] = eigen
+        return kept[checkpoint]
 
     @jax.jit
     def fitted(theta, g, steps):
@@ -690,10 +693,9 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
         return f, psnr(f[unseen], g[unseen])
 
     def compute(checkpoint, face, steps):
-        theta, eigen = kernel_of(checkpoint)
-        centred = g[face - 1] - g[face - 1].mean()
-        energy = ntk.energy_concentration(eigen, centred, thresholds)
-        pictures = eigen.functions[:, :10].T.reshape(10, size, size)
+        theta = jax.tree.map(lambda a: a[checkpoint], thetas)
+        pictures, energies = kernel_of(checkpoint, theta)
+        energy = energies[face - 1]
         f, level = fitted(theta, g[face - 1], steps)
         return pictures, energy, faces[face - 1], f.reshape(size, size), level, checkpoint
 

@@ -38,7 +38,7 @@ EXPLORERS = [
     for name in explorers.__all__
     if inspect.signature(getattr(explorers, name)).return_annotation is explorers.Explorer
 ]
-CONTINUED = {"eigenfunctions", "dashboard"}
+CONTINUED = {"eigenfunctions", "dashboard", "meta_learning"}
 """Explorers whose frame keeps the signs of the frame before: a new one may show other signs."""
 
 # What the kernel writes to its standard error and to Python's log, in a file for the tests to read.
@@ -140,11 +140,12 @@ def test_dragging_the_slider_changes_the_picture(book, lab, page):
     cell, image = open_and_run(page, lab, book)
     SCREENS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENS / f"{book}.png")
+    place = 0 if book == "10_dashboard" else -1  # there the last ones are another family's
     first = settle(image)
-    drag(page, cell, 0.25)
+    drag(page, cell, 0.25, place)
     quarter = settle(image)
     page.screenshot(path=SCREENS / f"{book}_dragged.png")
-    drag(page, cell, 0.85)
+    drag(page, cell, 0.85, place)
     assert len({first, quarter, settle(image)}) == 3
     assert cell.get_by_text("computed in").count() == 1
     assert not page.problems
@@ -274,7 +275,7 @@ def memory(studio):
     return [kernel, heap, nodes, studio.page.evaluate("pictures.alive")]
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", ["bessel", "dashboard", "eigenfunctions", "meta_learning"])
 def test_memory_does_not_grow_over_300_moves(name, studio):
     cell, image, place = studio.explorer(name)
 
@@ -283,7 +284,7 @@ def test_memory_does_not_grow_over_300_moves(name, studio):
             drag(studio.page, cell, (0.9, 0.1)[turn % 2], place, steps=50)
         settle(image)
 
-    move(1)
+    move(2)  # to and fro, so that what is computed once has been
     before, made = memory(studio), studio.page.evaluate("pictures.made")
     move(6)
     kernel, heap, nodes, pictures = (b - a for a, b in zip(before, memory(studio), strict=True))

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FRAMES = "application/vnd.inrlib.frames+json"
-POSITIONS = 21  # of each explorer's main slider, kept in the page
+POSITIONS = 15  # of each explorer's main slider, kept in the page
 
 
 def execute(source: Path, scale: str) -> str:
