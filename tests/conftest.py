@@ -20,3 +20,8 @@ def compiled():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield events
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def pytest_collection_modifyitems(items):
+    """The notebooks first: they take longest, and the other process has all else to do."""
+    items.sort(key=lambda item: "test_notebooks" not in item.nodeid)
