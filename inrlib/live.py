@@ -15,6 +15,7 @@ the current frame is shown as a plain image.
 
 import base64
 import functools
+import gc
 import html
 import inspect
 import os
@@ -337,6 +338,7 @@ class Explorer:
         self.button.on_click(lambda _: self._train())
         self.reset.on_click(lambda _: self.at(**self._defaults))
         self.show(self.compute)
+        _settle_memory()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -477,6 +479,16 @@ class Explorer:
         if (count := int(os.environ.get("INRLIB_FRAMES", 0))) and self.main:
             bundle[FRAMES] = self.frames(count)
         return bundle
+
+
+def _settle_memory() -> None:
+    """Collects garbage now, and lets the collector leave what remains alone until the next time.
+
+    Going through all that JAX and Flax keep takes 0.1 s, and would stall a drag now and then.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _webp(picture: Image.Image, quality: int) -> bytes:
