@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from inrlib.networks import INR, Theta
 
-__all__ = ["Fit", "evaluate", "fit", "fit_many", "free_memory", "psnr", "readout"]
+__all__ = ["Fit", "Progress", "evaluate", "fit", "fit_many", "free_memory", "psnr", "readout"]
 
 Samples = tuple[Float[Array, "N D"], Float[Array, "*B N C"]]
 
@@ -114,7 +114,7 @@ def fit(
 
     kept, here = {}, 0
     marks = np.linspace(0, steps, min(steps, 50) + 1).astype(int).tolist()
-    with _Progress(progress, steps) as report:
+    with Progress(progress, steps) as report:
         for stop in sorted({*marks, *snapshots}):
             state = _advance(problem, state, arrays, key, here, stop)
             _check_finite(np.asarray(state[2][0])[..., here:stop], here)
@@ -236,7 +236,7 @@ def _measure(problem: _Problem, params, arrays):
     return _levels(problem, params, fixed, [data] + ([held_out] if held_out else []), peak)
 
 
-class _Progress:
+class Progress:
     """A tqdm bar, the caller's own function, or silence."""
 
     def __init__(self, progress: bool | Callable[[int], None], steps: int):

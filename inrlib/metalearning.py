@@ -39,9 +39,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from inrlib import networks
-from inrlib.fitting import _Progress
+from inrlib.fitting import Progress
 from inrlib.networks import INR, SIREN, Theta
-from inrlib.signals import _cache_folder
+from inrlib.signals import cache_folder
 
 __all__ = [
     "AUTHORS",
@@ -219,7 +219,7 @@ def meta_learn(
         )
     arrays = (r, images, theta["fixed"], *rates)
     marks = {*range(0, steps, _CHUNK), steps, *snapshots}
-    with _Progress(progress, steps) as report:
+    with Progress(progress, steps) as report:
         for stop in sorted(mark for mark in marks if mark >= here):
             state, chunk = _advance(rule, state, arrays, key, here, stop)
             losses = np.append(losses, np.asarray(chunk)[: stop - here])
@@ -532,7 +532,7 @@ def authors(path: str | Path | None = None, cache: str | Path | None = None) -> 
 def _download(cache: str | Path | None) -> Path:
     pooch = _library("pooch", "the download")
     name = "maml_celebA_5000.pickle"
-    return Path(pooch.retrieve(**AUTHORS, path=_cache_folder(cache), fname=name))
+    return Path(pooch.retrieve(**AUTHORS, path=cache_folder(cache), fname=name))
 
 
 class _Dtype:

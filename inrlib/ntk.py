@@ -48,6 +48,7 @@ __all__ = [
     "coefficients",
     "eigenfunctions",
     "energy_concentration",
+    "energy_from_products",
     "gram",
     "kernel_norm",
     "leading",
@@ -464,12 +465,15 @@ def _krylov(apply, V, k, steps):
                 V = jnp.linalg.qr(V - basis @ (basis.T @ V))[0]
             basis = jnp.concatenate([basis, V], axis=1)
             image = jnp.concatenate([image, apply(V)], axis=1)
-        small = basis.T @ image
-        values, mix = jnp.linalg.eigh((small + small.T) / 2)
+        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
         values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
         vectors = basis @ mix
         residuals = jnp.linalg.norm(image @ mix - vectors * values, axis=0) / values[0]
     return Eigen(values / N, vectors * N**0.5, residuals)
+
+
+def _symmetric(matrix):
+    return (matrix + matrix.T) / 2
 
 
 def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) -> Eigen:
@@ -550,11 +554,66 @@ def energy_concentration(
     """
     energy = coefficients(eigen, g) ** 2
     total = jnp.mean(g**2, axis=0)
-    if not isinstance(total, jax.core.Tracer) and not (total > 0).all():
-        raise ValueError("energy_concentration: g has a signal that is zero; leave it out.")
+    _check_not_zero(total)
     share = jnp.mean(energy / total, axis=1)
     above = eigen.values / eigen.values.max() >= jnp.asarray(thresholds)[:, None]
     return above @ share
+
+
+def _check_not_zero(total):
+    if not isinstance(total, jax.core.Tracer) and not (total > 0).all():
+        raise ValueError("g has a signal that is zero; leave it out.")
+
+
+def energy_from_products(
+    apply: Matvec,
+    g: Float[Array, "N M"],
+    thresholds: Float[Array, " T"],
+    largest: float | Array,
+    *,
+    steps: int = 48,
+) -> Float[Array, " T"]:
+    """Eq. 11, the whole curve, from products with Θ alone.
+
+    The share of g's energy per eigenvalue is a measure on the line. Lanczos, started at g, gives
+    its Gauss quadrature (Golub and Welsch 1969): `steps` points with weights, exact for every
+    polynomial of degree 2·steps − 1. Eigenvalues far apart, the leading ones, are points of their
+    own; where they lie close the curve climbs in small steps around the exact one, off by at most
+    one point's weight. A slider can have that; all N eigenfunctions take far too long.
+
+    Args:
+      apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
+      g: M signals, one a column.
+      thresholds: λ, in units of the largest eigenvalue.
+      largest: the largest eigenvalue, as `leading` returns it; g alone may not see it.
+      steps: more of them, finer steps.
+
+    Raises:
+      ValueError: steps out of range, or a signal that is zero.
+    """
+    if not 1 <= steps <= len(g):
+        raise ValueError(f"energy_from_products: steps={steps} must lie between 1 and {len(g)}.")
+    _check_not_zero(jnp.sum(g**2, axis=0))
+
+    def measure(one):
+        def step(i, state):
+            basis, image, q = state
+            w = apply(q[:, None])[:, 0]
+            basis, image = basis.at[:, i].set(q), image.at[:, i].set(w)
+            for _ in range(2):  # as in `leading`
+                w = w - basis @ (basis.T @ w)
+            return basis, image, w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(w.dtype).tiny)
+
+        empty = jnp.zeros((len(g), steps), g.dtype)
+        state = empty, empty, one / jnp.linalg.norm(one)
+        basis, image, _ = lax.fori_loop(0, steps, step, state)
+        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
+        return values / len(g), mix[0] ** 2
+
+    with jax.default_matmul_precision("highest"):
+        values, weights = jax.vmap(measure, in_axes=1)(g)
+    above = values / largest >= jnp.asarray(thresholds)[:, None, None]
+    return jnp.mean(jnp.sum(weights * above, axis=-1), axis=-1)
 
 
 def kernel_norm(

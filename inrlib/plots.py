@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 __all__ = [
     "COLOURS",
@@ -106,11 +107,9 @@ def spectrum(
 ) -> Update:
     """A centred two-dimensional spectrum in dB, zero frequency in the middle."""
     level = np.asarray(level)
-    half = level.shape[0] // 2
-    extent = (-half - 0.5, level.shape[1] - half - 0.5, level.shape[0] - half - 0.5, -half - 0.5)
-    image = ax.imshow(level, vmin=limits[0], vmax=limits[1], extent=extent, **_sharp(level))
+    image = ax.imshow(level, vmin=limits[0], vmax=limits[1], **_sharp(level))
     _no_ticks(ax, title)
-    ax.set_xticks([-half, 0, half - 1])
+    _frequencies(ax, image, level.shape)
     return lambda level: image.set_data(np.asarray(level))
 
 
@@ -124,6 +123,14 @@ def _sharp(pixels: np.ndarray) -> dict[str, str]:
 def _no_ticks(ax: Axes, title: str) -> None:
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(False)
+
+
+def _frequencies(ax: Axes, image: AxesImage, shape: tuple[int, ...]) -> None:
+    """The pixels' centres are frequencies; zero lies at index size // 2 along each axis."""
+    rows, columns = shape
+    top, left = rows // 2, columns // 2
+    image.set_extent((-left - 0.5, columns - left - 0.5, rows - top - 0.5, -top - 0.5))
+    ax.set_xticks([-left, 0, columns - left - 1])
 
 
 def stems(
@@ -206,7 +213,7 @@ def curves(
     x: np.ndarray,
     series: Mapping[str, np.ndarray],
     colours: Mapping[str, object] | None = None,
-    **labels: str,
+    **labels: object,
 ) -> Update:
     """Named curves over a common x; `labels` go to `ax.set` (xlabel, ylabel, xscale, …)."""
     colours = colours or {}
@@ -227,11 +234,9 @@ def curves(
 def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
     """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
     ready = lambda order: np.ma.masked_less(np.asarray(order), 0)
-    half = np.asarray(order).shape[0] // 2
-    extent = (-half - 0.5, order.shape[1] - half - 0.5, order.shape[0] - half - 0.5, -half - 0.5)
-    image = ax.imshow(ready(order), extent=extent, cmap="viridis_r", interpolation="nearest")
+    image = ax.imshow(ready(order), cmap="viridis_r", interpolation="nearest")
     _no_ticks(ax, title)
-    ax.set_xticks([-half, 0, half - 1])
+    _frequencies(ax, image, np.shape(order))
 
     def update(order: np.ndarray) -> None:
         image.set_data(ready(order))

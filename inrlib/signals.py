@@ -16,12 +16,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from skimage import data, transform
 
 __all__ = [
     "PICTURES",
     "Faces",
+    "cache_folder",
     "check_picture",
     "faces",
     "grey",
@@ -83,19 +84,20 @@ def tone(frequency: float, r: Float[np.ndarray, "N 1"]) -> Float[np.ndarray, "N 
 
 
 def picture(
-    source: str | Path | bytes = "astronaut", size: int | None = None
+    source: str | Path | bytes = "astronaut", size: int | None = None, smallest: int = 1
 ) -> Float[np.ndarray, "H W 3"]:
     """A colour picture with values in [0, 1], cropped to a centred square.
 
     Args:
       source: one of `PICTURES`, the path of an image file that Pillow can read, or its bytes.
       size: side of the square in pixels after resizing; None keeps the shorter side.
+      smallest: pixels that the shorter side must have at least.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a file that is no picture or is larger than 8192 pixels a side.
+      ValueError: a file that is no picture, is larger than 8192 pixels a side, or is too small.
     """
-    pixels = getattr(data, source)() if source in PICTURES else _read(source)
+    pixels = getattr(data, source)() if source in PICTURES else _read(source, size, smallest)
     pixels = np.asarray(pixels, dtype=np.float64) / 255
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
@@ -105,7 +107,8 @@ def picture(
     return square if size is None else resize(square, size)
 
 
-def _read(source: str | Path | bytes) -> np.ndarray:
+def _read(source: str | Path | bytes, size: int | None, smallest: int) -> np.ndarray:
+    """The file's pixels as bytes; no more of them than `resize` to this size has use for."""
     name = "the file" if isinstance(source, bytes) else Path(source).name
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(
@@ -119,8 +122,17 @@ def _read(source: str | Path | bytes) -> np.ndarray:
                     f"picture: {name} has {image.size[0]}×{image.size[1]} pixels; make it at "
                     f"most {_LARGEST_SIDE} pixels a side."
                 )
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            if min(image.size) < smallest:
+                raise ValueError(
+                    f"picture: its shorter side has {min(image.size)} pixels; take a picture of "
+                    f"at least {smallest}×{smallest}."
+                )
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            if size is not None and min(upright.size) > 8 * size:
+                # The low-pass filter would take seconds on all pixels of a photograph.
+                upright = ImageOps.fit(upright, (8 * size, 8 * size), Image.Resampling.BOX)
+            return np.asarray(upright)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"picture: {name} cannot be read as a picture ({error}); give a PNG or JPEG."
         ) from error
@@ -251,7 +263,7 @@ def faces(
     names, read, stamp = _celeba(Path(source))
     chosen = _take(names[0], names[1], training, validation)
     key = sha256(repr((stamp, size, training, validation)).encode()).hexdigest()[:16]
-    path = _cache_folder(cache) / f"celeba-{key}.npz"
+    path = cache_folder(cache) / f"celeba-{key}.npz"
     if not path.is_file():
         ready = [np.stack([_face(read(name), size) for name in part]) for part in chosen]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,7 +290,8 @@ def _face(content: bytes, size: int) -> np.ndarray:
     return resize(pixels[top : top + side, left : left + side], size).astype(np.float32)
 
 
-def _cache_folder(cache: str | Path | None) -> Path:
+def cache_folder(cache: str | Path | None) -> Path:
+    """Where downloads and prepared data are kept: `cache`, or the user's cache directory."""
     if cache is not None:
         return Path(cache)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "inrlib"

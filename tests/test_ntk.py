@@ -277,6 +277,39 @@ def test_energy_concentration(kernel):
     assert np.isclose(ntk.energy_concentration(eigen, both, just_below[:1])[0], 0.6, atol=1e-3)
 
 
+@pytest.mark.parametrize("omega0", [5.0, 30.0, 100.0])
+def test_energy_from_products_follows_all_eigenfunctions(omega0):
+    """Against Eq. 11 from LAPACK in float64, on faces: no further than one point's weight."""
+    size = 24
+    network = networks.SIREN((64,) * 3, mapping_width=64, zero_bias=True)
+    theta = networks.tune(draw(network, 2), omega0=omega0)
+    gram = ntk.gram(network, theta, jnp.asarray(signals.grid((size, size)), jnp.float32))
+    values, functions = np.linalg.eigh(np.asarray(gram, np.float64))
+    g = signals.faces(size=size).validation[:4].reshape(4, -1).T
+    g = g - g.mean(axis=0)
+    share = np.mean((functions.T @ g) ** 2 / np.sum(g**2, axis=0), axis=1)
+    thresholds = np.logspace(-4, 0, 81)
+    direct = np.array([share[values / values[-1] >= t].sum() for t in thresholds])
+    largest = values[-1] / size**2
+    product = partial(jnp.matmul, gram)
+    energy = ntk.energy_from_products(product, jnp.asarray(g, jnp.float32), thresholds, largest)
+    assert np.abs(energy - direct).mean() < 0.01
+    assert np.abs(energy - direct).max() < 0.08
+    assert (np.diff(energy) <= 1e-6).all()
+
+
+def test_energy_from_products_of_few_eigenfunctions_is_exact(kernel):
+    """Lanczos ends early there, and what comes after must not count."""
+    network, theta, r, values, functions = kernel
+    gram = ntk.gram(network, theta, r)
+    g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
+    thresholds = jnp.asarray([*(values[[0, 1, 3]] / values[0]) * 0.999, 0.0])
+    energy = ntk.energy_from_products(partial(jnp.matmul, gram), g, thresholds, values[0])
+    assert np.allclose(energy, [0.2, 0.2, 1.0, 1.0], atol=1e-3)
+    everything = ntk.energy_from_products(lambda V: V, g, thresholds, 1 / len(g))
+    assert np.allclose(everything, 1.0, atol=1e-5)
+
+
 def test_energy_is_the_same_in_the_convention_of_eq_67(kernel):
     _, _, _, values, functions = kernel
     g = np.random.default_rng(0).normal(size=(256, 3))
@@ -350,11 +383,19 @@ def refusals():
     yield "previous=None", lambda: ntk.align(eigen, frame([1.0], np.ones((8, 1))))
     yield "samples of the grid", lambda: ntk.coefficients(eigen, jnp.ones((8, 1)))
     yield "a signal that is zero", lambda: ntk.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1])
+    product = lambda steps: ntk.energy_from_products(
+        lambda V: V, jnp.ones((9, 1)), [0.1], 1.0, steps=steps
+    )
+    yield "steps=10 must lie between 1 and 9", lambda: product(10)
+    yield (
+        "a signal that is zero",
+        lambda: ntk.energy_from_products(lambda V: V, jnp.zeros((9, 1)), [0.1], 1.0, steps=3),
+    )
     yield "must be \\(H, W\\)", lambda: ntk.centroids(jnp.ones((9, 1)), (2, 2))
     yield "regression", lambda: ntk.regression(network, theta, r, r[:3], r)
 
 
-@pytest.mark.parametrize("number", range(17))
+@pytest.mark.parametrize("number", range(19))
 def test_refuses(number):
     message, call = list(refusals())[number]
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from inrlib import signals
 
@@ -126,3 +127,29 @@ def test_samples_pair_each_pixel_with_its_coordinate():
     r, g = signals.samples(pixels)
     assert r.dtype == g.dtype == jnp.float32
     np.testing.assert_allclose(r[np.argmax(g)], [-0.5, 0.5])
+
+
+def test_a_large_photograph_is_reduced_before_it_is_filtered(tmp_path):
+    """Little is lost by it: against the low-pass filter on all of its pixels."""
+    large = Image.fromarray(data.astronaut()).resize((3000, 2000), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.png")
+    fast = signals.picture(tmp_path / "large.png", 64)
+    slow = signals.resize(signals.picture(tmp_path / "large.png"), 64)
+    assert fast.shape == slow.shape == (64, 64, 3)
+    assert np.sqrt(np.mean((fast - slow) ** 2)) < 0.01
+
+
+def test_a_photograph_stands_upright(tmp_path):
+    """As the camera's note on its orientation says: 6 is a quarter turn clockwise."""
+    image = Image.fromarray(data.astronaut()).resize((40, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    upright = np.rot90(np.asarray(image), -1) / 255
+    np.testing.assert_array_equal(signals.picture(tmp_path / "turned.png"), upright)
+
+
+def test_a_picture_may_be_too_small(tmp_path):
+    Image.new("RGB", (50, 7)).save(tmp_path / "flat.png")
+    with pytest.raises(ValueError, match="side has 7 pixels; take a picture of at least 8×8"):
+        signals.picture(tmp_path / "flat.png", 64, smallest=8)
