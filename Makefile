@@ -12,8 +12,9 @@ ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-lab: $(VENV)/ready        ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab $(ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+lab: $(VENV)/ready        ## open JupyterLab on the notebooks (and let photographs of 100 MB pass)
+	$(BIN)/jupyter lab $(ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	    --ServerApp.tornado_settings='{"websocket_max_message_size": 100000000}'
 
 test: $(VENV)/ready       ## unit tests, notebooks, browser tests
 	$(BIN)/pytest

@@ -76,6 +76,26 @@ def _beside(x, curves, frequencies, levels, marks=(), **labels):
     return fig, (left, right), update
 
 
+def _atoms(axes, pictures):
+    """Eigenfunctions φ0, φ1, … one an axes; update(pictures)."""
+    changes = [
+        plots.atom(ax, p, f"φ{i}") for i, (ax, p) in enumerate(zip(axes, pictures, strict=True))
+    ]
+
+    def update(pictures):
+        for change, picture in zip(changes, pictures, strict=True):
+            change(picture)
+
+    return update
+
+
+def _energy(ax, thresholds, series):
+    """Share of energy above a threshold, large eigenvalues at the left; update(series)."""
+    labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
+    limits = {"xlim": (1, thresholds[0]), "ylim": (0, 1.02)}
+    return plots.curves(ax, thresholds, series, plots.COLOURS, **labels, **limits)
+
+
 def _choose(family: str, families: Mapping[str, Any]) -> Any:
     if family not in families:
         raise ValueError(f"family={family!r} has no explorer here; choose {' or '.join(families)}.")
@@ -274,84 +294,81 @@ def imperfect_recovery(
 
 
 @named
-def eigenfunctions(
-    family: str = "SIREN", size: int = 32, learned: networks.Theta | None = None
-) -> Explorer:
+def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     """Section 5.2: the atoms of a network, their eigenvalues, and the energy of a face on them.
+
+    A switch goes from random to the meta-learned weights of Section 5.3, first seed; these have a
+    width, a depth and a seed of their own, so that only ω0 or σ moves them.
 
     Args:
       family: "SIREN", with a slider for ω0, or "FFN", with a slider for σ.
-      size: side of the grid in pixels.
-      learned: a SIREN's numbers after meta-learning (`SIREN((256,) * 3)`); adds a switch to them.
+      size: side of the grid in pixels, at least 8.
 
     Raises:
-      ValueError: another family, or learned numbers for one that is no SIREN.
+      ValueError: another family, or too small a grid.
     """
-    make, controls = _choose(
+    if size < 8:
+        raise ValueError(f"eigenfunctions: size={size} is too small; take at least 8.")
+    make, weights, controls = _choose(
         family,
         {
             "SIREN": (
                 lambda width, depth: SIREN((width,) * depth, mapping_width=width, zero_bias=True),
+                "maml_siren",
                 {"omega0": slider("ω0", "rad per unit", 3, 150, 30)},
             ),
             "FFN": (
                 lambda width, depth: FFN((width,) * depth, mapping_width=256),
+                "maml_ffn",
                 {"sigma": slider("σ", "cycles per unit", 0.1, 30, 1)},
             ),
         },
     )
-    if learned is not None and family != "SIREN":
-        raise ValueError("learned: there are learned numbers for a SIREN only; use family='SIREN'.")
+    learned_network, learned, _ = metalearning.shipped(weights)
+    learned = jax.tree.map(lambda leaf: leaf[0], learned)
     r = jnp.asarray(signals.grid((size, size)), jnp.float32)
     faces = signals.faces(size=size).validation[:8]
     g = jnp.asarray(faces.reshape(len(faces), -1).T, jnp.float32)
     g = g - g.mean(axis=0)
-    count, thresholds = min(24, size**2), jnp.logspace(-4, 0, 81)
+    count, thresholds = 24, jnp.logspace(-4, 0, 81)
     drawn, last = {}, {}
 
     @partial(jax.jit, static_argnums=0)
     def look(network, theta, previous, g):
-        eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), count, previous)
-        energy = ntk.energy_concentration(eigen, g, thresholds)
-        values = eigen.values / eigen.values.max()
-        # Below the last eigenvalue that was computed the curve would stop rising: not drawn.
-        energy = jnp.where(thresholds >= values.min(), energy, jnp.nan)
+        gram = ntk.gram(network, theta, r)
+        eigen = ntk.eigenfunctions(gram, count, previous)
+        largest = eigen.values.max()
+        energy = ntk.energy_from_products(partial(jnp.matmul, gram), g, thresholds, largest)
+        values = jnp.sort(eigen.values)[::-1] / largest  # `align` may swap neighbours
         return eigen, eigen.functions[:, :10].T.reshape(10, size, size), values, energy
 
-    def compute(width, depth, seed, face, weights="random", **settings):
-        network = make(256, 3) if weights == "learned" else make(width, depth)
-        if weights == "learned":
-            theta = learned
-        else:
-            if (width, depth, seed) not in drawn:
-                drawn[width, depth, seed] = networks.init(network, jax.random.key(seed), 2)
-            theta = drawn[width, depth, seed]
+    def compute(width, depth, seed, face, weights, **settings):
+        network, theta = learned_network, learned
+        if weights == "random":
+            network = make(width, depth)
+            if (network, seed) not in drawn:
+                drawn.clear()
+                drawn[network, seed] = networks.init(network, jax.random.key(seed), 2)
+            theta = drawn[network, seed]
         theta = networks.tune(theta, **settings)
         last["eigen"], *shown = look(network, theta, last.get("eigen"), g[:, [face - 1]])
         return *shown, faces[face - 1]
 
     def draw(frame):
         pictures, values, energy, face = frame
-        fig = plots.Figure(figsize=(10.5, 5.2))
-        upper, lower = fig.subfigures(2, 1, height_ratios=(2.2, 3))
-        axes = upper.subplots(2, 5).ravel()
-        atoms = [
-            plots.atom(ax, p, f"φ{i}") for i, (ax, p) in enumerate(zip(axes, pictures, strict=True))
-        ]
+        fig = plots.Figure(figsize=(10.5, 4.4))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(1.4, 3))
+        atoms = _atoms(upper.subplots(1, 10), pictures)
         left, middle, right = lower.subplots(1, 3, width_ratios=(3, 3, 1.6))
-        colours = {family: plots.COLOURS[family]}
         labels = {"xlabel": "index", "ylabel": "eigenvalue / largest", "yscale": "log"}
-        decay = plots.curves(left, np.arange(count), {family: values}, colours, **labels)
+        decay = plots.curves(left, np.arange(count), {family: values}, plots.COLOURS, **labels)
         left.set(ylim=(1e-4, 1.5))
-        labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
-        curve = plots.curves(middle, thresholds, {family: energy}, colours, **labels)
-        middle.set(xlim=(1, 1e-4), ylim=(0, 1.02))
+        curve = _energy(middle, thresholds, {family: energy})
         shown = plots.picture(right, face, "the face")
 
         def update(frame):
             pictures, values, energy, face = frame
-            for atom, picture in zip(atoms, pictures, strict=True):
-                atom(picture)
+            atoms(pictures)
             decay({family: values})
             curve({family: energy})
             shown(face)
@@ -363,9 +380,8 @@ def eigenfunctions(
         "depth": whole("depth", 1, 5, 3),
         "seed": whole("seed", 0, 99, 0),
         "face": choice("face", range(1, len(faces) + 1)),
+        "weights": choice("weights", ("random", "learned")),
     }
-    if learned is not None:
-        choices["weights"] = choice("weights", ("random", "learned"))
     return Explorer(choices | controls, compute, None, draw)
 
 
@@ -651,13 +667,13 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
 def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     """Section 5.3: what MAML does to a SIREN's atoms, to the energy of a face, and to its fit.
 
-    The first slider goes through the shipped numbers along meta-training. The face is one that
+    The last slider goes through the shipped numbers along meta-training. The face is one that
     meta-training has not seen; gradient descent (steps of 1e-2, as `fitting.fit` counts them) sees
     half of its pixels.
 
     Args:
       size: side of the grid in pixels.
-      most: gradient steps that the last slider offers.
+      most: gradient steps that can be chosen.
     """
     network, thetas, notes = metalearning.shipped("maml_path")
     r = jnp.asarray(signals.grid((size, size)), jnp.float32)
@@ -669,14 +685,13 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     thresholds, kept, last = jnp.logspace(-4, 0, 81), {}, {}
 
     def kernel_of(checkpoint, theta):
-        """The first atoms, signs as in the last frame, and every face's energy; computed once."""
+        """The first atoms, and every face's energy on all of them; computed once."""
         if checkpoint not in kept:
-            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r), previous=last.get("eigen"))
+            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r))
             energy = [
                 ntk.energy_concentration(eigen, one[:, None], thresholds) for one in centred.T
             ]
-            kept[checkpoint] = eigen.functions[:, :10].T.reshape(10, size, size), energy
-            last["eigen"] = eigen
+            kept[checkpoint] = jax.tree.map(lambda leaf: leaf[..., :10], eigen), energy
         return kept[checkpoint]
 
     @jax.jit
@@ -694,31 +709,25 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
 
     def compute(checkpoint, face, steps):
         theta = jax.tree.map(lambda a: a[checkpoint], thetas)
-        pictures, energies = kernel_of(checkpoint, theta)
-        energy = energies[face - 1]
+        eigen, energies = kernel_of(checkpoint, theta)
+        last["eigen"] = ntk.align(eigen, last.get("eigen"))
+        pictures, energy = last["eigen"].functions.T.reshape(10, size, size), energies[face - 1]
         f, level = fitted(theta, g[face - 1], steps)
         return pictures, energy, faces[face - 1], f.reshape(size, size), level, checkpoint
 
     def draw(frame):
         pictures, energy, face, f, *_ = frame
-        fig = plots.Figure(figsize=(10.5, 5.4))
-        upper, lower = fig.subfigures(2, 1, height_ratios=(2.4, 3))
-        axes = upper.subplots(2, 5).ravel()
-        changes = [
-            plots.atom(ax, p, f"φ{i}") for i, (ax, p) in enumerate(zip(axes, pictures, strict=True))
-        ]
+        fig = plots.Figure(figsize=(10.5, 4.4))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(1.4, 3))
+        atoms = _atoms(upper.subplots(1, 10), pictures)
         left, middle, right = lower.subplots(1, 3, width_ratios=(2.4, 1.6, 1.6))
-        labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
-        series, colours = {"SIREN": energy}, {"SIREN": plots.COLOURS["SIREN"]}
-        curve = plots.curves(left, thresholds, series, colours, **labels)
-        left.set(xlim=(1, 1e-4), ylim=(0, 1.02))
+        curve = _energy(left, thresholds, {"SIREN": energy})
         target = plots.picture(middle, face, "an unseen face")
         picture = plots.picture(right, f, " ")
 
         def update(frame):
             pictures, energy, face, f, level, checkpoint = frame
-            for change, atom in zip(changes, pictures, strict=True):
-                change(atom)
+            atoms(pictures)
             curve({"SIREN": energy})
             target(face)
             picture(f)
@@ -825,10 +834,7 @@ def dashboard(seed: int = 0) -> Explorer:
         axes[3].set(xlim=(-0.5, 40), xlabel="frequency (cycles per unit)", ylabel="dB")
         axes[3].text(size / 4 + 0.5, 6, "aliased", fontsize=10)
         *below, beside = lower.subplots(1, 9, width_ratios=(1,) * 8 + (1.3,))
-        shown = [
-            plots.atom(ax, p, f"φ{i}")
-            for i, (ax, p) in enumerate(zip(below, pictures, strict=True))
-        ]
+        shown = _atoms(below, pictures)
         beside.axis("off")
         note = beside.text(0, 0.5, "", va="center")
 
@@ -841,8 +847,7 @@ def dashboard(seed: int = 0) -> Explorer:
             comb(lines, plots.COLOURS[family])
             name = "|J_s(β)|" if family == "SIREN" else "ReLU's harmonics"
             axes[3].set_title(f"one unit: {name}, β = {beta:.2g}")
-            for change, picture in zip(shown, pictures, strict=True):
-                change(picture)
+            shown(pictures)
             note.set_text(f"These eight hold\n{share:.0%} of the\npicture's energy.")
 
         update(frame)

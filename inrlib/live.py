@@ -21,6 +21,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from time import perf_counter
@@ -35,6 +36,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.spines import Spine
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from inrlib import plots, signals
 
@@ -130,15 +132,9 @@ class Number(widgets.HBox):
         return f"{self.value:.10g}"
 
 
-def slider(
-    label: str, unit: str, low: float, high: float, value: float, log: bool = True
-) -> Number:
-    """A labelled number with its unit; the slider is logarithmic unless told otherwise."""
-    if log:
-        bounds = {"min": np.log10(low), "max": np.log10(high), "step": 0.001}
-        handle = widgets.FloatLogSlider(value, **bounds)
-    else:
-        handle = widgets.FloatSlider(value, min=low, max=high, step=(high - low) / 200)
+def slider(label: str, unit: str, low: float, high: float, value: float) -> Number:
+    """A labelled number with its unit, on a logarithmic scale."""
+    handle = widgets.FloatLogSlider(value, min=np.log10(low), max=np.log10(high), step=0.001)
     return Number(f"{label} ({unit})", handle, low, high)
 
 
@@ -182,15 +178,14 @@ class Upload(widgets.HBox):
             return
         self.error = ""
         try:
-            pixels = signals.picture(bytes(files[0]["content"]))
-            if min(pixels.shape[:2]) < self.smallest:
-                raise ValueError(
-                    f"picture: its shorter side has {len(pixels)} pixels; take a picture of at "
-                    f"least {self.smallest}×{self.smallest}."
-                )
-            self.value = signals.resize(pixels, self.size)
-        except ValueError as error:
+            content = bytes(files[0]["content"])
+            pixels = signals.picture(content, self.size, self.smallest)
+            if np.ptp(pixels, axis=(0, 1)).max() < 0.01:
+                raise ValueError("picture: it is all of one colour; take one with some contrast.")
+            self.value = pixels
+        except EXPECTED as error:
             self.error = str(error)
+        self.button.value = ()  # the same file may be chosen again
 
 
 # --- Drawing -----------------------------------------------------------------------------------
@@ -315,9 +310,10 @@ class Explorer:
         sliders = [name for name, c in self.controls.items() if isinstance(c, Number)]
         self.main = main or next(reversed(sliders), None)
         self.figure, self.update = draw(compute(**self.values))
+        self._lapack = ThreadpoolController()  # finds it, now that it is loaded
         self.figure.set_dpi(DENSITY * self.figure.get_dpi())
         self.canvas = Canvas(self.figure)
-        width = f"{self.canvas.get_width_height()[0] / DENSITY + 12:.0f}px"
+        width = f"{self._width() + 12}px"  # and the card around it
         self.image = widgets.Image(
             format="jpeg", layout=widgets.Layout(width=width, max_width="100%")
         )
@@ -331,14 +327,18 @@ class Explorer:
         panel = widgets.Box([*self.controls.values(), *actions], layout=row)
         self.box = widgets.VBox([widgets.HTML(STYLE), panel, self.image, self.status])
         self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
+        self._cost = 0.0, 0.0  # seconds: computing and drawing of the last frame
         for control in self.controls.values():
             control.observe(lambda change: self._moved(), names="value")
             if control.has_trait("error"):
                 control.observe(lambda change: self._refused(change["new"]), names="error")
         self.button.on_click(lambda _: self._train())
         self.reset.on_click(lambda _: self.at(**self._defaults))
-        self.show(self.compute)
+        self.show(self.compute)  # a second frame, so that all that a move needs is compiled
         _settle_memory()
+
+    def _width(self) -> int:
+        return round(self.canvas.get_width_height()[0] / DENSITY)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -349,10 +349,20 @@ class Explorer:
         """The explorer with its controls at the given values: one frame, however many they are.
 
         Raises:
-          ValueError: no such control, or a value out of its range.
+          ValueError: no such control, or a value that it does not have; then none is moved.
         """
         if unknown := values.keys() - self.controls.keys():
             raise ValueError(f"at: no control {unknown}; there are {', '.join(self.controls)}.")
+        before = self.values
+        try:
+            self._set(values)
+        except (ValueError, traitlets.TraitError) as error:
+            self._set(before)
+            raise ValueError(f"at: {error}") from None
+        self.show(self.compute)
+        return self
+
+    def _set(self, values: Mapping[str, Any]) -> None:
         self._waits = True
         try:
             for name, value in values.items():
@@ -362,8 +372,6 @@ class Explorer:
                     control.follow()
         finally:
             self._waits = False
-        self.show(self.compute)
-        return self
 
     @property
     def code(self) -> str:
@@ -371,7 +379,9 @@ class Explorer:
         plain = {k: v for k, v in self.values.items() if isinstance(v, (int, float, str))}
         changed = {name: v for name, v in plain.items() if v != self._defaults[name]}
         settings = ", ".join(f"{name}={_short(value)}" for name, value in changed.items())
-        return f"{self.source}.at({settings})" if settings else self.source
+        code = f"{self.source}.at({settings})" if settings else self.source
+        own = any(isinstance(c, Upload) and c.value is not None for c in self.controls.values())
+        return f"{code}  # upload the picture again" if own else code
 
     def show(self, make: Callable[..., Any], doing: str = "computing …") -> None:
         """Makes a frame for the current values and shows it, or shows why it cannot."""
@@ -379,26 +389,35 @@ class Explorer:
         busy = threading.Timer(0.15, self._busy, [doing])
         busy.start()
         try:
-            frame = jax.block_until_ready(make(**self.values))
+            # LAPACK's threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s.
+            with self._lapack.limit(limits=1, user_api="blas"):
+                frame = jax.block_until_ready(make(**self.values))
             computed = perf_counter()
             self.update(frame)
             self.canvas.refresh()
             # A frame lives for a fraction of a second: the fastest format, without its blur of
             # colours. `_repr_mimebundle_` stores the exact one.
             self.image.value = self.canvas.encode("jpeg", quality=90, subsampling=0)
+        except KeyboardInterrupt:
+            busy.cancel()
+            self._complain("Stopped; the figure shows the frame before.")
+            raise
         except Exception as error:
             busy.cancel()
             named = "" if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: "
             self._complain(named + str(error))
         else:
             busy.cancel()
-            self._report(computed - start, perf_counter() - computed)
+            self._cost = computed - start, perf_counter() - computed
+            self._report()
 
     def _moved(self) -> None:
         if not self._waits:
-            self.show(self.compute)
+            with suppress(KeyboardInterrupt):  # `show` has said so
+                self.show(self.compute)
 
-    def _report(self, computing: float, drawing: float) -> None:
+    def _report(self) -> None:
+        computing, drawing = self._cost
         device = jax.devices()[0].device_kind
         code = f"from inrlib import explorers\n{self.code}"
         self._say(
@@ -412,7 +431,7 @@ class Explorer:
         if why:
             self._complain(why)
         else:
-            self._moved()
+            self._report()
 
     def _complain(self, why: str) -> None:
         self._say(f"<span class='inrlib-error' role='alert'>{html.escape(why)}</span>")
@@ -431,7 +450,8 @@ class Explorer:
         self.progress.layout.display = None
         report = partial(setattr, self.progress, "value")
         try:
-            self.show(partial(self.train, report), "training …")
+            with suppress(KeyboardInterrupt):
+                self.show(partial(self.train, report), "training … (interrupt the kernel to stop)")
         finally:
             self.button.disabled = False
             self.progress.layout.display = "none"
@@ -441,11 +461,11 @@ class Explorer:
 
         Args:
           count: positions along the slider, spaced as on it; its own value is among them.
-          limit: bytes of all pictures together; the quality is lowered until they fit.
+          limit: bytes of all pictures together; for it the quality is lowered, in four stages.
 
         Returns:
           {"label", "values": the positions as text, "first": the index of the present one,
-          "images": WebP in base64}.
+          "width" in the page's pixels, "images": WebP in base64}.
         """
         control = self.controls[self.main]
         handle, here = control.handle, control.value
@@ -469,6 +489,7 @@ class Explorer:
             "label": control.label,
             "values": texts,
             "first": places.index(here),
+            "width": self._width(),
             "images": encoded,
         }
 
@@ -498,7 +519,7 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return f"{value:.10g}" if isinstance(value, float) else repr(value)
 
 
 def named(make: Callable[..., Explorer]) -> Callable[..., Explorer]:
@@ -517,6 +538,7 @@ def named(make: Callable[..., Explorer]) -> Callable[..., Explorer]:
             for name, value in given.items()
         ]
         explorer.source = f"explorers.{make.__name__}({', '.join(texts)})"
+        explorer._report()  # its link was made without the name
         return explorer
 
     return made

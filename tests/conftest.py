@@ -1,11 +1,18 @@
 """What several test files share."""
 
+import os
 from pathlib import Path
 
-import jax
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
+
+# Two processes share two cores, and their notebooks and kernels compile the same programs. These
+# are read when JAX is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture

@@ -81,9 +81,10 @@ def upload(cell, content: bytes):
     chooser.value.set_files(file)
 
 
-def png(*size) -> bytes:
+def png(width, height, colour=None) -> bytes:
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize(size).save(buffer, "png")
+    picture = Image.linear_gradient("L") if colour is None else Image.new("RGB", (9, 9), colour)
+    picture.resize((width, height)).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -91,22 +92,31 @@ def png(*size) -> bytes:
     ("content", "message"),
     [
         (b"a text file in disguise", "cannot be read as a picture"),
-        (png(1, 1), "at least 32×32"),
-        (png(10_000, 10_000), "at most 8192 pixels a side"),
+        ((1, 1), "at least 32×32"),
+        ((10_000, 10_000), "at most 8192 pixels a side"),
+        ((300, 200, "red"), "all of one colour"),
     ],
 )
 def test_a_bad_upload_is_answered_and_a_good_one_is_taken(cell, content, message):
     SCREENS.mkdir(parents=True, exist_ok=True)
     image = cell.locator(".widget-image")
     before = settle(image)
-    upload(cell, content)
-    expect(status(cell)).to_contain_text(message, timeout=30_000)
+    content = png(*content) if isinstance(content, tuple) else content
+    for _ in range(2):  # the same file may be chosen again
+        upload(cell, content)
+        expect(status(cell)).to_contain_text(message, timeout=30_000)
     cell.page.screenshot(path=SCREENS / "dashboard_refused.png")
     assert settle(image) == before
     upload(cell, png(300, 200))
     expect(status(cell)).to_contain_text("computed in", timeout=30_000)
     expect(image).not_to_have_attribute("src", before, timeout=30_000)
     cell.page.screenshot(path=SCREENS / "dashboard_own_picture.png")
+    expect(cell.locator("[data-code*='upload the picture']")).to_have_count(1)
+    own = settle(image)
+    cell.get_by_role("button", name="Reset").click()
+    assert settle(image) != own
+    upload(cell, png(300, 200))
+    expect(cell.locator("[data-code*='upload the picture']")).to_have_count(1)
     cell.get_by_role("button", name="Reset").click()
     settle(image)
 

@@ -2,12 +2,11 @@ import base64
 import io
 import itertools
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from inrlib import explorers, networks, signals
+from inrlib import explorers, signals
 
 EXPLORERS = {
     "first look": explorers.first_look,
@@ -121,12 +120,15 @@ def test_eigenfunctions_slide_without_flicker(family, compiled):
         assert "computed in" in explorer.status.value
 
 
-def test_eigenfunctions_of_learned_weights():
-    theta = networks.init(networks.SIREN((256,) * 3, zero_bias=True), jax.random.key(7), 2)
-    explorer = explorers.eigenfunctions(size=16, learned=theta)
+@pytest.mark.parametrize("family", ["SIREN", "FFN"])
+def test_eigenfunctions_of_learned_weights(family):
+    explorer = explorers.eigenfunctions(family, size=16)
     before = pixels(explorer)
     explorer.controls["weights"].value = "learned"
     assert "computed in" in explorer.status.value
     assert np.abs(before - pixels(explorer)).max() > 100
-    with pytest.raises(ValueError, match="family='SIREN'"):
-        explorers.eigenfunctions("FFN", learned=theta)
+    learned = pixels(explorer)
+    explorer.controls["omega0" if family == "SIREN" else "sigma"].value *= 0.6
+    moved = pixels(explorer)
+    explorer.controls["seed"].value = 5  # learned weights have a seed of their own
+    assert np.abs(moved - pixels(explorer)).mean() < 0.5 < np.abs(moved - learned).mean()

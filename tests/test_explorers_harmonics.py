@@ -1,5 +1,8 @@
 """The explorers of Section 3."""
 
+import re
+
+import bench_harmonics
 import numpy as np
 import pytest
 
@@ -80,3 +83,9 @@ def test_modulation_can_be_heard():
     assert first[:4] == b"RIFF"
     explorer.controls["beta"].value = 1.0
     assert player.value != first
+
+
+def test_the_benchmark_of_section_3_runs(capsys):
+    """It uses the explorer's parts, and nobody waits for it every day."""
+    bench_harmonics.main()
+    assert re.search(r"SciPy \d+ ms: [\d.]+ times as fast", capsys.readouterr().out)

@@ -1,13 +1,11 @@
 import io
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from inrlib import explorers, metalearning
+from inrlib import explorers
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +43,12 @@ def test_meta_training_brings_the_face_closer(explorer):
 
 
 def test_the_atoms_keep_their_signs_from_checkpoint_to_checkpoint():
+    """Down and up again, when all are kept; and from the first to the last at once."""
     explorer = explorers.meta_learning(size=16)
+    way = range(explorer.controls["checkpoint"].high + 1)
     atoms = [
         np.asarray(explorer.compute(face=1, steps=0, checkpoint=i)[0]).reshape(10, -1)
-        for i in reversed(range(explorer.controls["checkpoint"].high + 1))
+        for i in (*reversed(way), *way, 0, way[-1])
     ]
     for before, after in itertools.pairwise(atoms):
         assert (np.mean(before * after, axis=1) > -1e-3).all()
-
-
-def test_learned_numbers_fit_the_explorer_of_eigenfunctions():
-    theta = metalearning.shipped("maml_siren").theta
-    first = jax.tree.map(lambda a: a[0], theta)
-    explorer = explorers.eigenfunctions(size=16, learned=first)
-    before = pixels(explorer)
-    explorer.controls["weights"].value = "learned"
-    assert "computed in" in explorer.status.value
-    assert np.abs(before - pixels(explorer)).max() > 100
-    assert jnp.isfinite(explorer.compute(**explorer.values)[1]).all()

@@ -15,18 +15,77 @@ from PIL import Image
 from inrlib import explorers, live, plots
 
 
-def toy(compute=lambda x: x * np.ones(3), control=None, **options) -> live.Explorer:
+def toy(compute=lambda x: x * np.ones(3), control=None, train=None, **options) -> live.Explorer:
     def draw(frame):
         fig, ((ax,),) = plots.figure()
         update = plots.curves(ax, np.arange(3), {"y": frame}, ylim=(-1, 11))
         return fig, lambda frame: update({"y": frame})
 
     control = control or live.slider("x", "units", 0.1, 10, 1)
-    return live.Explorer({"x": control}, compute, None, draw, **options)
+    return live.Explorer({"x": control}, compute, train, draw, **options)
 
 
 def words(explorer) -> str:
     return re.sub("<[^>]*>", "", explorer.status.value)
+
+
+def test_an_interrupted_training_loses_nothing():
+    def train(report, x):
+        report(0.5)
+        raise KeyboardInterrupt
+
+    explorer = toy(train=train)
+    good = explorer.image.value
+    explorer.button.click()
+    assert "Stopped" in words(explorer)
+    assert not explorer.button.disabled
+    assert explorer.progress.layout.display == "none"
+    assert explorer.image.value == good
+    explorer.controls["x"].value = 2.0
+    assert "computed in" in words(explorer)
+
+
+def test_the_link_is_right_before_the_first_move():
+    explorer = explorers.first_look(seed=3)
+    assert "data-code='from inrlib import explorers\nexplorers.first_look(seed=3)'" in (
+        explorer.status.value
+    )
+
+
+@pytest.mark.parametrize("bad", [{"x": 3, "y": 11}, {"x": 3, "kind": "none"}, {"x": 3, "z": 1}])
+def test_at_moves_all_or_none(bad):
+    controls = {
+        "x": live.slider("x", "units", 0.1, 10, 1),
+        "y": live.slider("y", "units", 0.1, 10, 1),
+        "kind": live.choice("kind", ("a", "b")),
+    }
+
+    def draw(frame):
+        fig, ((ax,),) = plots.figure()
+        return fig, plots.curves(ax, np.arange(3), frame)
+
+    explorer = live.Explorer(controls, lambda x, **_: {"y": np.full(3, x)}, None, draw)
+    before = explorer.values
+    with pytest.raises(ValueError, match="at: "):
+        explorer.at(**bad)
+    assert explorer.values == before
+    explorer.at(x=2, kind="b")
+    assert explorer.values == {"x": 2, "y": 1, "kind": "b"}
+
+
+def test_a_refused_entry_and_then_a_good_one_are_one_frame():
+    frames = []
+    explorer = toy(lambda x: frames.append(x) or x * np.ones(3))
+    control = explorer.controls["x"]
+    control.field.value = "nonsense"
+    frames.clear()
+    control.field.value = "4"
+    assert frames == [4]
+    assert "computed in" in words(explorer)
+    control.field.value = "nonsense"
+    control.field.value = "4"
+    assert frames == [4]
+    assert "computed in" in words(explorer)
 
 
 # --- Controls ---
@@ -103,6 +162,9 @@ def test_the_slider_reaches_both_ends():
     [
         (b"this is no picture", "cannot be read as a picture"),
         ((1, 1), "1 pixels; take a picture of at least 32×32"),
+        ((7, 90), "side has 7 pixels"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "cannot be read as a picture"),
+        ((90, 7), "side has 7 pixels"),
         ((10_000, 40), "10000×40 pixels; make it at most 8192"),
     ],
 )
@@ -112,7 +174,7 @@ def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, messa
     def send(content):
         if isinstance(content, tuple):
             buffer = io.BytesIO()
-            Image.new("RGB", content, "red").save(buffer, "png")
+            Image.linear_gradient("L").resize(content).save(buffer, "png")
             content = buffer.getvalue()
         file = {"name": "x.png", "type": "image/png", "size": len(content)}
         file["last_modified"] = datetime(2020, 1, 1, tzinfo=UTC)
@@ -238,6 +300,7 @@ def test_drawing_what_moves_equals_drawing_all(explorer):
     low, high = control.low, control.high
     for share in (0.3, 0.7, 0.0, 1.0, 0.5):
         control.value = low + share * (high - low)
+        assert "computed in" in words(explorer)
         fast = np.array(explorer.canvas.buffer_rgba())
         for artist in explorer.figure.findobj(lambda a: a.get_animated()):
             artist.set_animated(False)
@@ -257,6 +320,7 @@ def test_moving_draws_no_labels_again(explorer, monkeypatch):
     draws = []
     monkeypatch.setattr(explorer.canvas, "draw", lambda: draws.append(1))
     control.value = control.low + 0.6 * (control.high - control.low)
+    assert "computed in" in words(explorer)
     assert draws == []
 
 

@@ -39,6 +39,11 @@ PICTURES = {
         "explorers.meta_learning",
         "a dictionary that is learned, step by step",
     ),
+    "single_image": (
+        "05_3_meta_learning",
+        "metalearning.pretrain(",
+        "energy of faces after training on one picture",
+    ),
 }
 """name → (notebook, words in the cell, caption)."""
 

@@ -21,11 +21,11 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 
 from inrlib import claims
+from inrlib.live import FRAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-FRAMES = "application/vnd.inrlib.frames+json"
 POSITIONS = 15  # of each explorer's main slider, kept in the page
 
 
@@ -101,11 +101,11 @@ SLIDE = (
 )
 
 
-def _slide(label: str, values: list[str], first: int, images: list[str]) -> str:
+def _slide(label: str, values: list[str], first: int, width: int, images: list[str]) -> str:
     """A slider over stored pictures: all that moves in a page is in the slider's own attribute."""
     pictures = "".join(
         f'<img {"" if n == first else "hidden "}alt="{html.escape(label)} = {value}" '
-        f'style="max-width: 100%; width: 1062px" src="data:image/webp;base64,{image}">'
+        f'style="max-width: 100%; width: {width}px" src="data:image/webp;base64,{image}">'
         for n, (value, image) in enumerate(zip(values, images, strict=True))
     )
     return (
