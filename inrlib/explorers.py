@@ -382,7 +382,7 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
         "face": choice("face", range(1, len(faces) + 1)),
         "weights": choice("weights", ("random", "learned")),
     }
-    return Explorer(choices | controls, compute, None, draw)
+    return Explorer(controls | choices, compute, None, draw)
 
 
 @named
@@ -503,7 +503,7 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
         "many": whole("frequencies", 1, 3, 2),
         "order": whole("truncation Σ|s|", 0, largest, 8),
     }
-    return Explorer(controls, compute, None, draw, main="beta")
+    return Explorer(controls, compute, None, draw)
 
 
 ACTIVATIONS = ("polynomial", "sin", "ReLU")
@@ -602,8 +602,8 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
         return fig, update
 
     controls = {
-        "degree": whole("degree K", 1, 4, 3),
         "depth": whole("layers L", 1, 4, 3),
+        "degree": whole("degree K", 1, 4, 3),
         "rho": choice("activation ρ", ACTIVATIONS),
     }
     return Explorer(controls, compute, None, draw)
@@ -667,7 +667,7 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
 def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     """Section 5.3: what MAML does to a SIREN's atoms, to the energy of a face, and to its fit.
 
-    The last slider goes through the shipped numbers along meta-training. The face is one that
+    The main slider goes through the shipped numbers along meta-training. The face is one that
     meta-training has not seen; gradient descent (steps of 1e-2, as `fitting.fit` counts them) sees
     half of its pixels.
 
@@ -738,9 +738,9 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
         return fig, update
 
     controls = {
-        "face": choice("face", range(1, len(faces) + 1)),
-        "steps": whole("gradient steps", 0, most, 3),
         "checkpoint": whole("meta-training", 0, len(notes["steps"]) - 1, len(notes["steps"]) - 1),
+        "steps": whole("gradient steps", 0, most, 3),
+        "face": choice("face", range(1, len(faces) + 1)),
     }
     return Explorer(controls, compute, None, draw)
 
@@ -825,13 +825,14 @@ def dashboard(seed: int = 0) -> Explorer:
         family, pixels, f, _, level, lines, _, pictures, _ = frame
         fig = plots.Figure(figsize=(10.5, 4.4))
         upper, lower = fig.subfigures(2, 1, height_ratios=(2.9, 1.5))
-        axes = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
+        axes = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.4))
         target = plots.picture(axes[0], pixels, "target")
         fitted = plots.picture(axes[1], f, "reconstruction, 00.0 dB")
-        spectrum = plots.spectrum(axes[2], level, (-80, 0), "its DFT magnitude")
+        spectrum = plots.spectrum(axes[2], level, (-80, 0), "its DFT (dB)")
+        fig.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8)
         comb = plots.comb(axes[3], *lines, plots.COLOURS[family], floor=-60, width=3)
         axes[3].axvspan(size / 4, 100, color="#eeeeee", zorder=0)
-        axes[3].set(xlim=(-0.5, 40), xlabel="frequency (cycles per unit)", ylabel="dB")
+        axes[3].set(xlim=(-0.5, 40), xlabel="frequency (cycles per unit)", ylabel="share (dB)")
         axes[3].text(size / 4 + 0.5, 6, "aliased", fontsize=10)
         *below, beside = lower.subplots(1, 9, width_ratios=(1,) * 8 + (1.3,))
         shown = _atoms(below, pictures)
@@ -868,4 +869,4 @@ def dashboard(seed: int = 0) -> Explorer:
 
     controls["family"].observe(only_its_own, names="value")
     only_its_own()
-    return Explorer(controls, compute, None, draw, main="omega0")
+    return Explorer(controls, compute, None, draw)

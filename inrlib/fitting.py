@@ -275,17 +275,18 @@ def readout(
     theta: Theta,
     r: Float[Array, "N D"],
     g: Float[Array, "N C"],
-    ridge: float = 1e-6,
+    ridge: float = 1e-5,
 ) -> Theta:
     """The network with its last layer fitted exactly, everything before it left at `theta`.
 
     With Z (N, F) the last hidden layer at r, a column of ones appended, the new W^(L) is
 
-        argmin_W |Z W − g|² + ridge · λ₀ · |W|²,      λ₀ the largest eigenvalue of ZᵀZ.
+        argmin_W |Z W − g|² + (ridge · s₀)² |W|²,      s₀ the largest singular value of Z.
 
-    It needs no training, costs one product and one small eigendecomposition, and spans all that
-    these hidden units can say. The ridge stands at the rounding of float32, and eigenvalues that
-    rounding made negative count as zero, so that no draw of the hidden units fails.
+    It needs no training, costs one small singular value decomposition, and spans all that these
+    hidden units can say. The ridge stands near the rounding of float32, so that no draw of the
+    hidden units fails. ZᵀZ would be faster and lose half of the digits: a SIREN at ω0 = 30, whose
+    smooth hidden units nearly repeat each other, then seems unable to say what it can.
 
     Returns:
       theta with another `readout` layer. The function may be jitted and vmapped.
@@ -296,9 +297,9 @@ def readout(
     _check_shapes("readout", r, g)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
-    eigenvalues, V = jnp.linalg.eigh(Z.T @ Z)
-    inverse = 1 / (jnp.maximum(eigenvalues, 0) + ridge * eigenvalues[-1])
-    W = V @ (inverse[:, None] * (V.T @ (Z.T @ (g - network.offset))))
+    U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
+    inverse = s / (s**2 + (ridge * s[0]) ** 2)
+    W = Vt.T @ (inverse[:, None] * (U.T @ (g - network.offset)))
     layer = {"kernel": W[:-1], "bias": W[-1]}
     return {"params": dict(theta["params"]) | {"readout": layer}, "fixed": theta["fixed"]}
 

@@ -85,7 +85,10 @@ class Number(widgets.HBox):
 
     @traitlets.validate("value")
     def _check(self, proposal):
-        value = proposal["value"]
+        try:
+            value = float(proposal["value"])
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.label}: {proposal['value']!r:.40} is no number.") from None
         if not self.low <= value <= self.high:  # false for NaN too
             raise ValueError(
                 f"{self.label}: {value:g} is out of range; take {self.low:g} to {self.high:g}."
@@ -118,11 +121,7 @@ class Number(widgets.HBox):
         if self._follows:
             return
         try:
-            try:
-                value = float(text.replace("−", "-"))
-            except ValueError:
-                raise ValueError(f"{self.label}: {text[:40]!r} is no number.") from None
-            self.value = value
+            self.value = text.replace("−", "-")
         except ValueError as error:
             self.error = str(error)
         else:
@@ -173,19 +172,38 @@ class Upload(widgets.HBox):
         super().__init__([self.button])
         self.button.observe(lambda change: self._take(change["new"]), names="value")
 
+    @traitlets.validate("value")
+    def _check(self, proposal):
+        if (pixels := proposal["value"]) is None:
+            return None
+        pixels = signals.check_picture(pixels, 3)
+        if pixels.shape[:2] != (self.size, self.size):
+            raise ValueError(f"picture: it must have {self.size}×{self.size} pixels.")
+        if np.ptp(pixels.mean(axis=-1)) < 0.01:
+            raise ValueError("picture: it is all of one brightness; take one with some contrast.")
+        return pixels
+
+    def follow(self) -> None:
+        """A file that was not taken is forgotten."""
+        self.error = ""
+
     def _take(self, files: tuple) -> None:
         if not files:
             return
         self.error = ""
         try:
-            content = bytes(files[0]["content"])
-            pixels = signals.picture(content, self.size, self.smallest)
-            if np.ptp(pixels, axis=(0, 1)).max() < 0.01:
-                raise ValueError("picture: it is all of one colour; take one with some contrast.")
-            self.value = pixels
-        except EXPECTED as error:
-            self.error = str(error)
-        self.button.value = ()  # the same file may be chosen again
+            self.value = signals.picture(bytes(files[0]["content"]), self.size, self.smallest)
+        except Exception as error:  # whatever a damaged file makes of its decoder
+            self.error = _words(error)
+        finally:
+            self.button.value = ()  # the same file may be chosen again
+
+
+def _words(error: Exception) -> str:
+    """What is said of an error: its message where that is meant for the reader, else its type."""
+    if isinstance(error, EXPECTED) and str(error):
+        return str(error)
+    return f"Unexpected {type(error).__name__}: {error}"
 
 
 # --- Drawing -----------------------------------------------------------------------------------
@@ -270,13 +288,17 @@ STYLE = """<style>
 .inrlib-note { opacity: 0.75; font-size: 90%; }
 .inrlib-error { color: var(--jp-error-color1, #b3261e); font-weight: 600; }
 .inrlib-note a { text-decoration: underline; cursor: pointer; }
+/* The arrow of ipywidgets' menus is black in every theme. */
+[data-jp-theme-light="false"] .inrlib select { --jp-widgets-dropdown-arrow: url("\
+data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18' fill='none' \
+stroke='%23e0e0e0' stroke-width='2'%3E%3Cpath d='M5 7l4 4 4-4'/%3E%3C/svg%3E"); }
 </style>"""
 
 COPY = (
-    "var a=this,c=a.dataset.code,t=a.textContent;"
+    "var a=this,c=a.dataset.code,t=a.textContent,show=function(){window.prompt('Copy:',c)};"
     "if(navigator.clipboard){navigator.clipboard.writeText(c).then(function(){"
-    "a.textContent='copied';setTimeout(function(){a.textContent=t},1500)})}"
-    "else{window.prompt('Copy:',c)}return false"
+    "a.textContent='copied';setTimeout(function(){a.textContent=t},1500)},show)}"
+    "else{show()}return false"
 )
 """Runs in the page: the link carries its code; without a clipboard (plain http) it is shown."""
 
@@ -290,10 +312,14 @@ class Explorer:
       train: (report, **values) → frame, behind a button with a progress bar; `report(share)` takes
         the finished share in [0, 1]. None: no button.
       draw: (first frame) → (figure, update); update(frame) changes the artists.
-      main: the slider that an exported page keeps; by default the last one.
+
+    The first slider is the main one: the one that a reader moves first, and that an exported page
+    keeps.
 
     Attributes:
+      main: the first slider's name; None without a slider.
       source: the call that makes this explorer, as code (see `named`).
+      failure: why there is no frame for the present values; empty when there is.
     """
 
     source = "explorer"
@@ -304,11 +330,9 @@ class Explorer:
         compute: Callable[..., Any],
         train: Callable[..., Any] | None,
         draw: Callable[[Any], tuple[plots.Figure, Callable[[Any], None]]],
-        main: str | None = None,
     ):
         self.controls, self.compute, self.train = dict(controls), compute, train
-        sliders = [name for name, c in self.controls.items() if isinstance(c, Number)]
-        self.main = main or next(reversed(sliders), None)
+        self.main = next((name for name, c in controls.items() if isinstance(c, Number)), None)
         self.figure, self.update = draw(compute(**self.values))
         self._lapack = ThreadpoolController()  # finds it, now that it is loaded
         self.figure.set_dpi(DENSITY * self.figure.get_dpi())
@@ -326,14 +350,17 @@ class Explorer:
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         panel = widgets.Box([*self.controls.values(), *actions], layout=row)
         self.box = widgets.VBox([widgets.HTML(STYLE), panel, self.image, self.status])
+        self.box.add_class("inrlib")
         self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
         self._cost = 0.0, 0.0  # seconds: computing and drawing of the last frame
+        self.failure, self._trained = "", False
+        self._entries = [c for c in self.controls.values() if c.has_trait("error")]
         for control in self.controls.values():
             control.observe(lambda change: self._moved(), names="value")
-            if control.has_trait("error"):
-                control.observe(lambda change: self._refused(change["new"]), names="error")
+        for entry in self._entries:
+            entry.observe(lambda change: self._report(), names="error")
         self.button.on_click(lambda _: self._train())
-        self.reset.on_click(lambda _: self.at(**self._defaults))
+        self.reset.on_click(lambda _: self._reset())
         self.show(self.compute)  # a second frame, so that all that a move needs is compiled
         _settle_memory()
 
@@ -349,17 +376,22 @@ class Explorer:
         """The explorer with its controls at the given values: one frame, however many they are.
 
         Raises:
-          ValueError: no such control, or a value that it does not have; then none is moved.
+          ValueError: no such control, a value that it does not have, or no frame for these values;
+            then none is moved.
         """
         if unknown := values.keys() - self.controls.keys():
             raise ValueError(f"at: no control {unknown}; there are {', '.join(self.controls)}.")
         before = self.values
         try:
             self._set(values)
+            self.show(self.compute)
+            if self.failure:
+                raise ValueError(self.failure)
         except (ValueError, traitlets.TraitError) as error:
             self._set(before)
+            self.failure = ""
+            self._report()
             raise ValueError(f"at: {error}") from None
-        self.show(self.compute)
         return self
 
     def _set(self, values: Mapping[str, Any]) -> None:
@@ -368,7 +400,7 @@ class Explorer:
             for name, value in values.items():
                 control = self.controls[name]
                 control.value = value
-                if isinstance(control, Number):
+                if control in self._entries:
                     control.follow()
         finally:
             self._waits = False
@@ -386,6 +418,7 @@ class Explorer:
     def show(self, make: Callable[..., Any], doing: str = "computing …") -> None:
         """Makes a frame for the current values and shows it, or shows why it cannot."""
         start = perf_counter()
+        self._trained = False
         busy = threading.Timer(0.15, self._busy, [doing])
         busy.start()
         try:
@@ -399,24 +432,33 @@ class Explorer:
             # colours. `_repr_mimebundle_` stores the exact one.
             self.image.value = self.canvas.encode("jpeg", quality=90, subsampling=0)
         except KeyboardInterrupt:
-            busy.cancel()
-            self._complain("Stopped; the figure shows the frame before.")
-            raise
+            self.failure = "Stopped; the figure shows the frame before."
         except Exception as error:
-            busy.cancel()
-            named = "" if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: "
-            self._complain(named + str(error))
+            self.failure = _words(error)
         else:
-            busy.cancel()
+            self.failure = ""
             self._cost = computed - start, perf_counter() - computed
-            self._report()
+            for entry in self._entries:
+                if entry.error:  # what was refused before this frame is over
+                    entry.follow()
+        finally:
+            busy.cancel()
+        self._report()
 
     def _moved(self) -> None:
         if not self._waits:
-            with suppress(KeyboardInterrupt):  # `show` has said so
-                self.show(self.compute)
+            self.show(self.compute)
+
+    def _reset(self) -> None:
+        self._set(self._defaults)
+        self.show(self.compute)
 
     def _report(self) -> None:
+        """The line below the figure: what was refused or has failed, else what the frame took."""
+        refused = [entry.error for entry in self._entries if entry.error]
+        if why := next(iter(refused), self.failure):
+            self._say(f"<span class='inrlib-error' role='alert'>{html.escape(why)}</span>")
+            return
         computing, drawing = self._cost
         device = jax.devices()[0].device_kind
         code = f"from inrlib import explorers\n{self.code}"
@@ -426,15 +468,6 @@ class Explorer:
             f"<a href='#' title='{html.escape(self.code)}' data-code='{html.escape(code)}' "
             f'onclick="{COPY}">copy these settings as code</a></span>'
         )
-
-    def _refused(self, why: str) -> None:
-        if why:
-            self._complain(why)
-        else:
-            self._report()
-
-    def _complain(self, why: str) -> None:
-        self._say(f"<span class='inrlib-error' role='alert'>{html.escape(why)}</span>")
 
     def _busy(self, doing: str) -> None:
         with self._lock:
@@ -446,12 +479,14 @@ class Explorer:
             self.status.value = text
 
     def _train(self) -> None:
+        if self._trained:  # a second click, made before the button was seen to be disabled
+            return
         self.button.disabled, self.progress.value = True, 0.0
         self.progress.layout.display = None
         report = partial(setattr, self.progress, "value")
         try:
-            with suppress(KeyboardInterrupt):
-                self.show(partial(self.train, report), "training … (interrupt the kernel to stop)")
+            self.show(partial(self.train, report), "training … (interrupt the kernel to stop)")
+            self._trained = not self.failure
         finally:
             self.button.disabled = False
             self.progress.layout.display = "none"
@@ -462,10 +497,14 @@ class Explorer:
         Args:
           count: positions along the slider, spaced as on it; its own value is among them.
           limit: bytes of all pictures together; for it the quality is lowered, in four stages.
+            A position without a frame is left out.
 
         Returns:
           {"label", "values": the positions as text, "first": the index of the present one,
           "width" in the page's pixels, "images": WebP in base64}.
+
+        Raises:
+          ValueError: too many pictures for the limit.
         """
         control = self.controls[self.main]
         handle, here = control.handle, control.value
@@ -474,21 +513,24 @@ class Explorer:
             places = 10**places
         whole = isinstance(handle, widgets.IntSlider)
         places = sorted({round(x) if whole else float(f"{x:.3g}") for x in places} | {here})
-        pictures, texts = [], []
+        pictures, texts = [], {}
         for place in places:
-            self.at(**{self.main: place})
-            pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
-            texts.append(control.field.value)
+            with suppress(ValueError):
+                self.at(**{self.main: place})
+                pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
+                texts[place] = control.field.value
         self.at(**{self.main: here})
         for density, quality in ((DENSITY, 80), (DENSITY, 60), (1, 80), (1, 50)):
             images = [_webp(_thin(picture, density), quality) for picture in pictures]
             if sum(map(len, images)) <= limit:
                 break
+        else:
+            raise ValueError(f"frames: {len(images)} pictures exceed {limit} bytes; ask for fewer.")
         encoded = [base64.b64encode(image).decode() for image in images]
         return {
             "label": control.label,
-            "values": texts,
-            "first": places.index(here),
+            "values": list(texts.values()),
+            "first": list(texts).index(here),
             "width": self._width(),
             "images": encoded,
         }

@@ -131,6 +131,7 @@ def _frequencies(ax: Axes, image: AxesImage, shape: tuple[int, ...]) -> None:
     top, left = rows // 2, columns // 2
     image.set_extent((-left - 0.5, columns - left - 0.5, rows - top - 0.5, -top - 0.5))
     ax.set_xticks([-left, 0, columns - left - 1])
+    ax.set_xlabel("cycles per picture")
 
 
 def stems(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image, ImageOps, UnidentifiedImageError
-from skimage import data, transform
+from skimage import data, img_as_ubyte, transform
 
 __all__ = [
     "PICTURES",
@@ -127,15 +127,36 @@ def _read(source: str | Path | bytes, size: int | None, smallest: int) -> np.nda
                     f"picture: its shorter side has {min(image.size)} pixels; take a picture of "
                     f"at least {smallest}×{smallest}."
                 )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _bytes_of_colour(ImageOps.exif_transpose(image))
             if size is not None and min(upright.size) > 8 * size:
                 # The low-pass filter would take seconds on all pixels of a photograph.
                 upright = ImageOps.fit(upright, (8 * size, 8 * size), Image.Resampling.BOX)
             return np.asarray(upright)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise ValueError(
-            f"picture: {name} cannot be read as a picture ({error}); give a PNG or JPEG."
+            f"picture: {name} has far too many pixels; make it at most {_LARGEST_SIDE} pixels a "
+            "side."
         ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        why = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise ValueError(
+            f"picture: {name} cannot be read as a picture{why}; give a PNG or JPEG."
+        ) from error
+
+
+def _bytes_of_colour(image: Image.Image) -> Image.Image:
+    """Three bytes a pixel, on white where the image is transparent."""
+    if image.mode.startswith("I;16"):  # Pillow would clip them
+        image = Image.fromarray(img_as_ubyte(np.asarray(image, np.uint16)))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"picture: its pixels are of mode {image.mode}, without a white level; save it with 8 "
+            "or 16 bits a channel."
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def check_picture(pixels: Float[np.ndarray, "H W C"], channels: int | None = None) -> np.ndarray:

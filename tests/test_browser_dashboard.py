@@ -94,7 +94,7 @@ def png(width, height, colour=None) -> bytes:
         (b"a text file in disguise", "cannot be read as a picture"),
         ((1, 1), "at least 32×32"),
         ((10_000, 10_000), "at most 8192 pixels a side"),
-        ((300, 200, "red"), "all of one colour"),
+        ((300, 200, "red"), "all of one brightness"),
     ],
 )
 def test_a_bad_upload_is_answered_and_a_good_one_is_taken(cell, content, message):

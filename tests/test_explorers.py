@@ -24,7 +24,7 @@ def pixels(explorer) -> np.ndarray:
 
 
 def main_slider(explorer):
-    return list(explorer.controls.values())[-1]
+    return explorer.controls[explorer.main]
 
 
 @pytest.fixture(params=EXPLORERS)

@@ -191,6 +191,16 @@ def test_readout_is_least_squares():
     assert 1 - 1e-6 <= gap < 1.001
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_readout_keeps_what_smooth_hidden_units_can_say(seed):
+    """A SIREN at its usual ω0 = 30 says 23 Hz; by ZᵀZ, in float32, it could not (3 dB)."""
+    r = jnp.asarray(signals.grid(128), jnp.float32)
+    g = jnp.asarray(signals.tone(23, r), jnp.float32)
+    network = SIREN((128,), mapping_width=128)
+    theta = networks.init(network, jax.random.key(seed), 1, omega0=30.0)
+    assert fitting.psnr(network.apply(fitting.readout(network, theta, r, g), r), g) > 20
+
+
 def test_readout_respects_the_offset():
     network = SIREN((64,), mapping_width=64, offset=0.5)
     fitted = fitting.readout(network, networks.init(network, KEY, 1), R, G)

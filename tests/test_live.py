@@ -15,14 +15,14 @@ from PIL import Image
 from inrlib import explorers, live, plots
 
 
-def toy(compute=lambda x: x * np.ones(3), control=None, train=None, **options) -> live.Explorer:
+def toy(compute=lambda x: x * np.ones(3), control=None, train=None) -> live.Explorer:
     def draw(frame):
         fig, ((ax,),) = plots.figure()
         update = plots.curves(ax, np.arange(3), {"y": frame}, ylim=(-1, 11))
         return fig, lambda frame: update({"y": frame})
 
     control = control or live.slider("x", "units", 0.1, 10, 1)
-    return live.Explorer({"x": control}, compute, train, draw, **options)
+    return live.Explorer({"x": control}, compute, train, draw)
 
 
 def words(explorer) -> str:
@@ -71,6 +71,90 @@ def test_at_moves_all_or_none(bad):
     assert explorer.values == before
     explorer.at(x=2, kind="b")
     assert explorer.values == {"x": 2, "y": 1, "kind": "b"}
+
+
+def fails_above(limit):
+    def compute(x):
+        if x > limit:
+            raise ValueError(f"{x:g} is too large.")
+        return x * np.ones(3)
+
+    return compute
+
+
+def test_at_refuses_what_has_no_frame_and_goes_back():
+    explorer = toy(fails_above(4))
+    with pytest.raises(ValueError, match="at: 5 is too large"):
+        explorer.at(x=5)
+    assert explorer.values == {"x": 1}
+    assert "computed in" in words(explorer)
+
+
+@pytest.mark.parametrize("value", ["2", 2, np.float32(2), np.int64(2)])
+def test_at_takes_any_number(value):
+    explorer = toy().at(x=value)
+    assert explorer.code == "explorer.at(x=2)"
+    with pytest.raises(ValueError, match=re.escape("x (units): [2] is no number")):
+        explorer.at(x=[2])
+
+
+def test_a_page_leaves_out_what_has_no_frame():
+    frames = toy(fails_above(4)).frames(5)
+    assert frames["values"] == ["0.1", "0.316", "1", "3.16"]
+    with pytest.raises(ValueError, match="ask for fewer"):
+        toy().frames(5, limit=1000)
+
+
+def test_an_error_stays_until_there_is_a_frame():
+    """A refused text that is corrected does not make a stale frame look fresh."""
+    explorer = toy(fails_above(4))
+    field = explorer.controls["x"].field
+    for text, message in (("5", "5 is too large"), ("abc", "is no number"), ("5", "is too large")):
+        field.value = text
+        assert message in words(explorer)
+    field.value = "2"
+    assert "computed in" in words(explorer)
+
+
+def test_a_frame_ends_what_was_refused_before_it():
+    controls = {name: live.slider(name, "units", 0.1, 10, 1) for name in "xy"}
+
+    def draw(frame):
+        fig, ((ax,),) = plots.figure()
+        return fig, plots.curves(ax, np.arange(3), frame)
+
+    explorer = live.Explorer(controls, lambda x, y: {"y": np.full(3, x + y)}, None, draw)
+    field = controls["x"].field
+    for text in ("11", "11.0"):  # the same message twice
+        field.value = text
+        assert "11 is out of range" in words(explorer)
+        assert field.value == text
+        controls["y"].handle.value *= 1.5
+        assert "computed in" in words(explorer)
+        assert field.value == "1"
+
+
+def test_an_error_without_words_is_named():
+    def compute(x):
+        if x > 4:
+            raise MemoryError
+        return x * np.ones(3)
+
+    explorer = toy(compute)
+    explorer.controls["x"].value = 5
+    assert "Unexpected MemoryError" in words(explorer)
+
+
+def test_a_second_click_does_not_train_again():
+    """Clicks that wait in the kernel's queue while it trains; a move makes the next one count."""
+    runs = []
+    explorer = toy(train=lambda report, x: runs.append(x) or x * np.ones(3))
+    for _ in range(3):
+        explorer.button.click()
+    assert runs == [1]
+    explorer.controls["x"].value = 2
+    explorer.button.click()
+    assert runs == [1, 2]
 
 
 def test_a_refused_entry_and_then_a_good_one_are_one_frame():
@@ -160,7 +244,8 @@ def test_the_slider_reaches_both_ends():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"this is no picture", "cannot be read as a picture"),
+        (b"this is no picture", "cannot be read as a picture; give"),
+        (b"", "cannot be read as a picture; give"),
         ((1, 1), "1 pixels; take a picture of at least 32×32"),
         ((7, 90), "side has 7 pixels"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "cannot be read as a picture"),
@@ -191,6 +276,22 @@ def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, messa
     send((64, 64))
     assert control.error == ""
     assert "computed in" in words(explorer)
+
+
+@pytest.mark.parametrize("colours", ["red red", "red lime"])
+def test_a_picture_without_contrast_is_refused(colours):
+    """Red beside green is all of one grey, and the kernel sees one grey channel."""
+    control = live.Upload(16)
+    left, right = (Image.new("RGB", (40, 80), colour) for colour in colours.split())
+    picture = Image.new("RGB", (80, 80))
+    picture.paste(left, (0, 0))
+    picture.paste(right, (40, 0))
+    with pytest.raises(ValueError, match="all of one brightness"):
+        control.value = np.asarray(picture.resize((16, 16), Image.Resampling.NEAREST))
+    for bad in ("me.png", np.ones((4, 4, 3))):
+        with pytest.raises(ValueError, match=r"pixels: |picture: "):
+            control.value = bad
+    assert control.value is None
 
 
 # --- The explorer ---
@@ -330,7 +431,7 @@ def test_frames_for_a_page(explorer):
     frames = explorer.frames(5, limit=2**18)
     assert control.value == before
     assert len(frames["values"]) == len(frames["images"]) >= 4
-    assert float(frames["values"][frames["first"]]) == before
+    assert float(frames["values"][frames["first"]]) == pytest.approx(before, rel=1e-9)
     assert [float(v) for v in frames["values"]] == sorted(float(v) for v in frames["values"])
     data = [base64.b64decode(image) for image in frames["images"]]
     assert sum(map(len, data)) <= 2**18

@@ -149,6 +149,26 @@ def test_a_photograph_stands_upright(tmp_path):
     np.testing.assert_array_equal(signals.picture(tmp_path / "turned.png"), upright)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_is_white(mode, tmp_path):
+    image = Image.new(mode, (40, 40), (0,) * len(mode))  # black, and transparent
+    image.paste((0,) * (len(mode) - 1) + (255,), (0, 0, 20, 40))
+    image.save(tmp_path / "logo.png")
+    pixels = signals.picture(tmp_path / "logo.png")
+    assert (pixels[:, :20] == 0).all()
+    assert (pixels[:, 20:] == 1).all()
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "deep.png")
+    pixels = signals.picture(tmp_path / "deep.png")
+    np.testing.assert_allclose(pixels[0, :, 0], ramp / 65535, atol=1 / 255)
+    Image.fromarray(np.eye(64, dtype=np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(ValueError, match="without a white level"):
+        signals.picture(tmp_path / "float.tiff")
+
+
 def test_a_picture_may_be_too_small(tmp_path):
     Image.new("RGB", (50, 7)).save(tmp_path / "flat.png")
     with pytest.raises(ValueError, match="side has 7 pixels; take a picture of at least 8×8"):

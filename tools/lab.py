@@ -158,18 +158,18 @@ def run_all(page: Page, images: int) -> None:
     page.get_by_text("| Idle").wait_for(timeout=90_000)
 
 
-def handle(cell: Locator, place: int = -1) -> tuple[tuple[float, float], tuple[float, float]]:
-    """A slider on the screen: its handle's centre, and its track's left and right end."""
-    cell.locator(".noUi-handle").nth(place).scroll_into_view_if_needed()
-    box = cell.locator(".noUi-handle").nth(place).bounding_box()
-    track = cell.locator(".noUi-base").nth(place).bounding_box()
+def handle(cell: Locator) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The main slider on the screen: its handle's centre, and its track's left and right end."""
+    cell.locator(".noUi-handle").first.scroll_into_view_if_needed()
+    box = cell.locator(".noUi-handle").first.bounding_box()
+    track = cell.locator(".noUi-base").first.bounding_box()
     centre = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     return centre, (track["x"], track["x"] + track["width"])
 
 
-def drag(page: Page, cell: Locator, to: float, place: int = -1, steps: int = 12) -> None:
-    """Drags a slider's handle to a share of its track with the mouse."""
-    (x, y), (left, right) = handle(cell, place)
+def drag(page: Page, cell: Locator, to: float, steps: int = 12) -> None:
+    """Drags the main slider's handle to a share of its track with the mouse."""
+    (x, y), (left, right) = handle(cell)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(left + to * (right - left), y, steps=steps)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -32,18 +33,27 @@ POSITIONS = 15  # of each explorer's main slider, kept in the page
 def execute(source: Path, scale: str) -> str:
     """Runs one notebook; returns "" or the first line of what went wrong."""
     target = BUILD / source.name
+    target.unlink(missing_ok=True)  # what an earlier run left must not pass for this one's
+    options = {"parameters": {"scale": scale}, "kernel_name": "python3", "cwd": source.parent}
+    problem = _attempt(papermill.execute_notebook, source, target, **options)
+    unwritten = target.exists() and _attempt(write_page, target)  # one that failed has a page, too
+    return problem or unwritten or ""
+
+
+def _attempt(act: Callable[..., object], *arguments, **options) -> str:
+    """Acts; returns "" or the first line of what went wrong."""
     try:
-        papermill.execute_notebook(
-            source, target, parameters={"scale": scale}, kernel_name="python3", cwd=source.parent
-        )
+        act(*arguments, **options)
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".splitlines()[0]
     except Exception as error:  # a file that is no notebook, a kernel that dies
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    finally:
-        if target.exists():
-            target.with_suffix(".html").write_text(page(target), encoding="utf-8")
     return ""
+
+
+def write_page(notebook: Path) -> None:
+    """The page of an executed notebook, beside it."""
+    notebook.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
 
 
 def page(notebook: Path) -> str:
