@@ -133,7 +133,8 @@ class Number(widgets.HBox):
 
 def slider(label: str, unit: str, low: float, high: float, value: float) -> Number:
     """A labelled number with its unit, on a logarithmic scale."""
-    handle = widgets.FloatLogSlider(value, min=np.log10(low), max=np.log10(high), step=0.001)
+    # A step is about one pixel for the mouse, and 2 % for an arrow key; the field takes any number.
+    handle = widgets.FloatLogSlider(value, min=np.log10(low), max=np.log10(high), step=0.01)
     return Number(f"{label} ({unit})", handle, low, high)
 
 
