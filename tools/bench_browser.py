@@ -120,10 +120,11 @@ def measure(page, cell, case: Case) -> list[str]:
     page.mouse.move(x, y)
     page.mouse.down()
     shares = random.Random(0)
-    # Neighbours differ by at least a tenth of the track, so that every move changes the picture.
+    # Neighbours lie far apart, so that every move changes the picture even of a slider with four
+    # positions.
     places, at = [], 0.5
     for _ in range(MOVES + 5):
-        at = (at + shares.uniform(0.1, 0.9)) % 1
+        at = (at + shares.uniform(0.4, 0.6)) % 1
         places.append(left + (right - left) * at)
     moves = separate(page, status, places, y)[5:]  # the first ones warm up
     frames = rate(page, left, right, y)

@@ -176,7 +176,7 @@ def drag(page: Page, cell: Locator, to: float, steps: int = 12) -> None:
     page.mouse.up()
 
 
-def settle(image: Locator, quiet: float = 0.6) -> str:
+def settle(image: Locator, quiet: float = 0.4) -> str:
     """The image's source once the kernel is idle and it has stopped changing for a while."""
     last, now = None, image.get_attribute("src")
     while last != now:
