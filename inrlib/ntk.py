@@ -664,8 +664,10 @@ def regression(
 
         f(r') = f_θ(r') + Θ(r', r) (Θ(r, r) + ε I)⁻¹ (g − f_θ(r)),    ε = ridge · tr Θ(r, r) / N
 
-    The ridge keeps float32 safe; it leaves unlearned what gradient descent would need 1/ridge times
-    as long for as for the average.
+    The ridge leaves unlearned what gradient descent would need 1/ridge times as long for as for the
+    average. A smooth kernel has eigenvalues below the rounding of its largest, some of them
+    negative: they count as zero, and ε is at least four roundings of the largest. Else a Cholesky
+    factorisation ends in NaN, and any other solution in amplified rounding.
 
     Raises:
       ValueError: samples that do not fit each other, or as `gram`.
@@ -673,10 +675,13 @@ def regression(
     if g.ndim != 2 or len(g) != len(r):
         raise ValueError(f"regression: r {r.shape} and g {g.shape} must be (N, D) and (N, C).")
     K = gram(network, theta, r)
-    K += ridge * jnp.trace(K) / len(K) * jnp.eye(len(K), dtype=K.dtype)
     missing = g - network.apply(theta, r)
-    weights = jax.scipy.linalg.solve(K, missing, assume_a="pos")
     with jax.default_matmul_precision("highest"):
+        values, V = jnp.linalg.eigh(K)
+        rounding = 4 * jnp.finfo(K.dtype).eps * values[-1]
+        epsilon = jnp.maximum(ridge * jnp.trace(K) / len(K), rounding)
+        shrunk = 1 / (jnp.maximum(values, 0) + epsilon)
+        weights = V @ (shrunk[:, None] * (V.T @ missing))
         return network.apply(theta, r_new) + gram(network, theta, r_new, r) @ weights
 
 

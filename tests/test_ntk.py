@@ -363,6 +363,19 @@ def test_centroid_agrees_with_spectra(kernel):
     assert np.isclose(ntk.centroids(jnp.asarray(functions), (16, 16))[2], one, rtol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("omega0", [5.0, 12.0, 20.0])
+def test_regression_of_a_smooth_kernel_is_quiet(omega0, seed):
+    """In float32 it is not positive definite; too slow for 23 Hz, it says no other note instead."""
+    network = networks.SIREN((128,), mapping_width=128)
+    theta = networks.init(network, jax.random.key(seed), 1, omega0=omega0)
+    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (128, 256))
+    g = jnp.asarray(signals.tone(23, r), jnp.float32)
+    f = np.asarray(ntk.regression(network, theta, r, g, finer))[:, 0]
+    amplitudes = 2 * np.abs(np.fft.rfft(f)) / len(f)
+    assert amplitudes.max() < 0.3
+
+
 def refusals():
     network = FAMILIES["SIREN"](1)
     theta, r = draw(network, 2), coordinates(2, 9, seed=1)
