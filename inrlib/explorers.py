@@ -13,7 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from IPython.display import Audio
 
-from inrlib import harmonics, metalearning, networks, ntk, plots, signals, spectra
+from inrlib import atoms as atoms_
+from inrlib import bessel as bessel_
+from inrlib import faces as faces_
+from inrlib import harmonics, metalearning, networks, ntk, plots, polynomials, signals, spectra
 from inrlib.fitting import fit, psnr, readout
 from inrlib.live import Explorer, Upload, choice, named, slider, whole
 from inrlib.networks import FFN, SIREN, PositionalEncoding, SingleFrequency
@@ -107,13 +110,13 @@ def first_look(seed: int = 0) -> Explorer:
     """A SIREN before any training: the function that ω0 makes, and its spectrum."""
     network = SIREN(widths=(64, 64), mapping_width=64)
     theta = networks.init(network, jax.random.key(seed), dims=1)
-    r = jnp.asarray(signals.grid(512), jnp.float32)
+    r = signals.grid(512)
 
     @jax.jit
     def look(theta):
         f = network.apply(theta, r)
         f = (f - f.mean()) / f.std()
-        return f[:, 0], spectra.decibels(spectra.lines(f, hann=True)[1][:, 0])
+        return f[:, 0], spectra.level(f, hann=True)
 
     def draw(frame):
         curve, level = ({"SIREN": part} for part in frame)
@@ -133,7 +136,7 @@ def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
 
     One slider moves every family's own setting: the scale multiplies ω0 = 30, σ = 3, f0 = 0.5.
     """
-    r = jnp.asarray(signals.grid((pixels_a_side,) * 2, -1, 1), jnp.float32)
+    r = signals.grid((pixels_a_side,) * 2, -1, 1)
     cases = {
         "SIREN": (SIREN((128,) * 3), "omega0", 30.0),
         "FFN": (FFN((128,) * 3), "sigma", 3.0),
@@ -212,11 +215,11 @@ def aliasing(
         },
     )
     theta = networks.init(network, jax.random.key(seed), dims=1)
-    r, curve_r = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 8 * rate))
-    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, curve_r))
+    r, curve_r = (signals.grid(size) for size in (rate, 8 * rate))
+    g, target = (signals.tone(frequency, r) for r in (r, curve_r))
 
     def level(f):
-        return spectra.decibels(spectra.lines(f[::4])[1][:, 0])
+        return spectra.level(f[::4])
 
     def look(theta):
         f = network.apply(theta, curve_r)
@@ -326,8 +329,8 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     )
     learned_network, learned, _ = metalearning.shipped(weights)
     learned = jax.tree.map(lambda leaf: leaf[0], learned)
-    r = jnp.asarray(signals.grid((size, size)), jnp.float32)
-    faces = signals.faces(size=size).validation[:8]
+    r = signals.grid((size, size))
+    faces = faces_.load(size=size).validation[:8]
     g = jnp.asarray(faces.reshape(len(faces), -1).T, jnp.float32)
     g = g - g.mean(axis=0)
     count, thresholds = 24, jnp.logspace(-4, 0, 81)
@@ -336,9 +339,9 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     @partial(jax.jit, static_argnums=0)
     def look(network, theta, previous, g):
         gram = ntk.gram(network, theta, r)
-        eigen = ntk.eigenfunctions(gram, count, previous)
+        eigen = atoms_.eigenfunctions(gram, count, previous)
         largest = eigen.values.max()
-        energy = ntk.energy_from_products(partial(jnp.matmul, gram), g, thresholds, largest)
+        energy = atoms_.energy_from_products(partial(jnp.matmul, gram), g, thresholds, largest)
         values = jnp.sort(eigen.values)[::-1] / largest  # `align` may swap neighbours
         return eigen, eigen.functions[:, :10].T.reshape(10, size, size), values, energy
 
@@ -396,10 +399,10 @@ def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Ex
     """
     network = SIREN(widths=(128,), mapping_width=128)
     theta = networks.init(network, jax.random.key(seed), dims=1)
-    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (rate, 2 * rate))
-    g, target = (jnp.asarray(signals.tone(frequency, r), jnp.float32) for r in (r, finer))
+    r, finer = (signals.grid(size) for size in (rate, 2 * rate))
+    g, target = (signals.tone(frequency, r) for r in (r, finer))
     middle = jnp.array([[0.5]])
-    level = lambda f: spectra.decibels(spectra.lines(f)[1][:, 0])
+    level = spectra.level
 
     @jax.jit
     def look(theta):
@@ -446,8 +449,8 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
     def look(beta, omega0, many, order):
         Omega = omega0 * k[:, None] / slowest
         W = beta * V * (jnp.arange(3) < many)
-        net = harmonics.SineLayers(Omega, jnp.zeros(3), W, b, w, jnp.zeros(1))
-        A = harmonics.coefficients(net, s)
+        net = bessel_.SineLayers(Omega, jnp.zeros(3), W, b, w, jnp.zeros(1))
+        A = bessel_.amplitudes(net, s)
         A = jnp.where((np.abs(s).sum(1) <= order)[:, None], A, 0)
         # A negative frequency is turned: Im(A exp(−jx)) = Im(−A* exp(jx)).
         turned = jnp.where((bins < 0)[:, None], -jnp.conj(A), A)[:, 0]
@@ -460,7 +463,7 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
         # Σ Im(A exp(jx)) = Σ Re(−jA exp(jx)): an inverse DFT sums the predicted lines.
         g = jnp.fft.irfft(-0.5j * samples * lines.at[0].multiply(2), samples)
         residual = jnp.max(jnp.abs(f[:, 0] - g)) / jnp.max(jnp.abs(f))
-        bound = harmonics.truncation_bound(net, order)[0] / jnp.max(jnp.abs(f))
+        bound = bessel_.truncation_bound(net, order)[0] / jnp.max(jnp.abs(f))
         frequency = omega0 / (2 * jnp.pi * slowest) * jnp.arange(samples // 2 + 1)
         levels = [spectra.decibels(a, -320) for a in (measured, predicted)]
         return r[:, 0], f[:, 0], g, frequency, *levels, residual, bound
@@ -536,7 +539,8 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
     layers = [W / np.abs(W).sum(0) for W in (rng.normal(size=shape) for shape in shapes)]
     readouts = [rng.normal(size=(W.shape[0], 1)) for W in (*layers, np.zeros((units, 1)))]
     phi = rng.uniform(-np.pi, np.pi, len(k))
-    r = signals.grid((size,) * dims)
+    with jax.enable_x64(True):
+        r = signals.grid((size,) * dims)
     reach = harmonics.lattice_order(k, largest)
     margin = [(size // 2 - n // 2, (size - 1) // 2 - n // 2) for n in reach.shape]
     reach = np.pad(reach, margin, constant_values=-1)
@@ -545,7 +549,7 @@ def depth(dims: int = 1, seed: int = 0) -> Explorer:
     def look(degree, depth, kind):
         c = jnp.where(np.arange(5) <= degree, np.array([0.1, 0.3, 0.6, 1.0, 1.0]), 0)
         c = c / jnp.sum(c)
-        rho = [lambda v: harmonics.chebyshev(c, v), lambda v: jnp.sin(np.pi * v), jax.nn.relu]
+        rho = [lambda v: polynomials.chebyshev(c, v), lambda v: jnp.sin(np.pi * v), jax.nn.relu]
         z = jnp.sin(2 * np.pi * r @ k.T + phi)
         f = [z @ readouts[0]]
         for W, w in zip(layers, readouts[1:], strict=True):
@@ -623,9 +627,9 @@ def modulation(rate: int = 22050, seconds: float = 1.0) -> Explorer:
     @jax.jit
     def look(beta, frequency):
         # Lines at odd harmonics only: those of s and −s cancel where s is even.
-        amplitude = jnp.where(n % 2 == 1, 2 * jnp.abs(harmonics.bessel(beta, 63)[64:]), 0)
+        amplitude = jnp.where(n % 2 == 1, 2 * jnp.abs(bessel_.bessel(beta, 63)[64:]), 0)
         sound = jnp.sin(beta * jnp.sin(2 * jnp.pi * frequency * time))
-        band = harmonics.carson(beta, frequency)
+        band = bessel_.carson(beta, frequency)
         inside = jnp.sum(jnp.where(n * frequency <= band * (1 + 1e-6), amplitude, 0) ** 2)
         share = inside / jnp.sum(amplitude**2)
         return n * frequency, spectra.decibels(amplitude), band, share, sound
@@ -676,8 +680,8 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
       most: gradient steps that can be chosen.
     """
     network, thetas, notes = metalearning.shipped("maml_path")
-    r = jnp.asarray(signals.grid((size, size)), jnp.float32)
-    faces = signals.faces(size=size).validation[:8]
+    r = signals.grid((size, size))
+    faces = faces_.load(size=size).validation[:8]
     g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
     order = np.random.default_rng(0).permutation(size**2)
     seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
@@ -687,9 +691,9 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     def kernel_of(checkpoint, theta):
         """The first atoms, and every face's energy on all of them; computed once."""
         if checkpoint not in kept:
-            eigen = ntk.eigenfunctions(ntk.gram(network, theta, r))
+            eigen = atoms_.eigenfunctions(ntk.gram(network, theta, r))
             energy = [
-                ntk.energy_concentration(eigen, one[:, None], thresholds) for one in centred.T
+                atoms_.energy_concentration(eigen, one[:, None], thresholds) for one in centred.T
             ]
             kept[checkpoint] = jax.tree.map(lambda leaf: leaf[..., :10], eigen), energy
         return kept[checkpoint]
@@ -710,7 +714,7 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     def compute(checkpoint, face, steps):
         theta = jax.tree.map(lambda a: a[checkpoint], thetas)
         eigen, energies = kernel_of(checkpoint, theta)
-        last["eigen"] = ntk.align(eigen, last.get("eigen"))
+        last["eigen"] = atoms_.align(eigen, last.get("eigen"))
         pictures, energy = last["eigen"].functions.T.reshape(10, size, size), energies[face - 1]
         f, level = fitted(theta, g[face - 1], steps)
         return pictures, energy, faces[face - 1], f.reshape(size, size), level, checkpoint
@@ -779,7 +783,7 @@ def dashboard(seed: int = 0) -> Explorer:
     }
     astronaut = signals.picture(size=size)
     r, _ = signals.samples(astronaut)
-    r_coarse = jnp.asarray(signals.grid((coarse,) * 2, -1, 1), jnp.float32)
+    r_coarse = signals.grid((coarse,) * 2, -1, 1)
     s = jnp.arange(orders + 1)
     drawn, last = {}, {}
 
@@ -791,7 +795,7 @@ def dashboard(seed: int = 0) -> Explorer:
         strength = jnp.median(jnp.linalg.norm(theta["params"]["hidden_0"]["kernel"], axis=0))
         if isinstance(network, SIREN):
             beta = network.hidden_omega0 * strength
-            harmonic = jnp.abs(harmonics.bessel(beta, orders)[orders:])
+            harmonic = jnp.abs(bessel_.bessel(beta, orders)[orders:])
         else:
             beta, t = strength, 2 * jnp.pi * signals.grid(1024)[:, 0]
             harmonic = jnp.abs(jnp.fft.rfft(jax.nn.relu(beta * jnp.sin(t)))[: orders + 1]) / 1024
@@ -804,10 +808,10 @@ def dashboard(seed: int = 0) -> Explorer:
     def atoms(network, theta, previous, g):
         readout = jax.tree.map(lambda leaf: leaf[..., :1], theta["params"]["readout"])
         theta = theta | {"params": dict(theta["params"]) | {"readout": readout}}
-        eigen = ntk.eigenfunctions(ntk.gram(network, theta, r_coarse), 8, previous)
+        eigen = atoms_.eigenfunctions(ntk.gram(network, theta, r_coarse), 8, previous)
         every = slice(None, None, size // coarse)
         grey = g.reshape(size, size, 3).mean(-1)[every, every].reshape(-1, 1)
-        share = ntk.energy_concentration(eigen, grey - grey.mean(), jnp.zeros(1))[0]
+        share = atoms_.energy_concentration(eigen, grey - grey.mean(), jnp.zeros(1))[0]
         return eigen, eigen.functions.T.reshape(8, coarse, coarse), share
 
     def compute(family, width, depth, picture, **settings):

@@ -39,9 +39,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from inrlib import networks
+from inrlib.faces import cache_folder
 from inrlib.fitting import Progress
 from inrlib.networks import INR, SIREN, Theta
-from inrlib.signals import cache_folder
 
 __all__ = [
     "AUTHORS",

@@ -1,21 +1,22 @@
-"""Eq. 1: one architecture, many families.
+"""The families of Eq. 1: where the mapping frequencies Ω come from, and what ρ is.
 
-    z⁰ = γ(r) = sin(Ω r + φ)                          the mapping
-    zˡ = ρ(Wˡ zˡ⁻¹ + bˡ),      ℓ = 1 … L−1            an ordinary perceptron behind it
-    f(r) = Wᴸ zᴸ⁻¹ + bᴸ
+    SIREN                 Ω = ω0 W⁰, drawn and trained      ρ = sin
+    FFN                   Ω = 2πσB, drawn and kept          ρ = ReLU
+    SingleFrequency       Ω = 2πf0 I                        ρ = ReLU
+    PositionalEncoding    Ω = 2πf0 2ᵏ I                     ρ = ReLU
+    MFN                   a mapping for every layer         products
+    MLP                   none                              ρ = ReLU
 
-The families differ in where Ω comes from and in ρ. A network here is a Flax module: static, without
-numbers. All its numbers sit in a pytree `theta` with two collections,
+Each is a class of a few lines on top of `inr`, whose names are here too. How to add one stands in
+CONTRIBUTING.md.
 
-    theta["params"]   what training moves,
-    theta["fixed"]    what it does not: ω0, σ, f0, and a mapping that is not trainable.
-
-So `network.apply(theta, r)` is a pure function of arrays. A slider changes a leaf of `theta` with
-`tune`, and nothing is compiled again; `jax.vmap` over `theta` trains many settings at once.
+>>> network = SingleFrequency((8,))
+>>> theta = init(network, jax.random.key(0), dims=1, f0=2.0)
+>>> (frequencies(network, theta, dims=1)[0] / jnp.pi).tolist()
+[[4.0], [4.0]]
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -23,75 +24,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from inrlib.inr import INR, Knob, Theta, families, frequencies, function, init, tune
+from inrlib.sine import sine
+
 __all__ = [
     "FFN",
     "INR",
     "MFN",
     "MLP",
     "SIREN",
+    "Knob",
     "PositionalEncoding",
     "SingleFrequency",
     "Theta",
-    "count",
+    "families",
     "frequencies",
+    "function",
     "init",
-    "sine",
     "tune",
     "with_first_layer",
 ]
 
-Theta = Mapping[str, Any]
-"""The numbers of a network: {"params": …, "fixed": …}."""
-
-
-_SIN = (0.9999999999829693, -0.1666666661691729, 0.008333330977504048,
-        -0.00019840861553271298, 2.752528712864687e-06, -2.388949844032159e-08)  # fmt: skip
-_COS = (0.9999999997799048, -0.49999999356956465, 0.04166663620892959,
-        -0.0013888360842554655, 2.4760135517302034e-05, -2.605107635680926e-07)  # fmt: skip
-_PI = (3.140625, 9.67502593994140625e-4, 1.509957990978376e-7)
-
-
-def sine(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """sin x, in float32 by a polynomial that vectorises: a tenth of the time of `jnp.sin` on a CPU.
-
-    With k = round(x/π) and y = x − kπ, subtracted in three parts (Cody and Waite 1980), it is
-    (−1)^k y p(y²), p of degree 5 fitted on |y| ≤ π/2; its derivative is a cosine made likewise.
-    Absolute error of both below 2e-7 for |x| ≤ 8192. Other precisions go to `jnp.sin`.
-    """
-    return _sin(x) if x.dtype == jnp.float32 else jnp.sin(x)
-
-
-@jax.custom_jvp
-def _sin(x):
-    y, is_even = _reduce(x)
-    return jnp.where(is_even, y, -y) * _polynomial(_SIN, y * y)
-
-
-@jax.custom_jvp
-def _cos(x):
-    y, is_even = _reduce(x)
-    value = _polynomial(_COS, y * y)
-    return jnp.where(is_even, value, -value)
-
-
-# Told its derivative, a backward pass keeps x alone and not every step of the polynomial.
-_sin.defjvp(lambda x, dx: (_sin(*x), _cos(*x) * dx[0]))
-_cos.defjvp(lambda x, dx: (_cos(*x), -_sin(*x) * dx[0]))
-
-
-def _reduce(x):
-    """x less the nearest multiple of π, and whether that multiple is even."""
-    k = jnp.round(x * np.float32(1 / np.pi))
-    for part in _PI:
-        x = x - k * np.float32(part)
-    return x, jnp.floor(k / 2) * 2 == k
-
-
-def _polynomial(coefficients, u):
-    p = jnp.float32(0)
-    for coefficient in reversed(coefficients):
-        p = p * u + np.float32(coefficient)
-    return p
+_OMEGA0 = Knob("omega0", "ω0", "rad per unit", 30.0, 3, 300)
+_F0 = Knob("f0", "f0", "cycles per unit", 0.5, 0.25, 4)
 
 
 def _uniform(bound: Callable[[int], float] | float) -> Callable:
@@ -110,57 +65,6 @@ class _FixedDense(nn.Dense):
     def param(self, name, init_fn, *args, **kwargs):
         draw = lambda: init_fn(self.make_rng("params"), *args, **kwargs)
         return self.variable("fixed", name, draw).value
-
-
-class INR(nn.Module):
-    """Eq. 1 with the mapping left open; a family says what `phases` is.
-
-    Attributes:
-      widths: F_1 … F_{L−1}, the hidden layers behind the mapping.
-      outputs: C, the channels of the signal.
-      offset: a constant added to the output (the meta-learning experiments use 0.5).
-    """
-
-    widths: tuple[int, ...] = (256, 256, 256)
-    outputs: int = 1
-    offset: float = 0.0
-
-    def setup(self):
-        self.hidden = [self.dense(width) for width in self.widths]
-        self.readout = self.dense(self.outputs)
-
-    def dense(self, features: int) -> nn.Dense:
-        """A layer Wz + b with this family's initialisation."""
-        return nn.Dense(features)
-
-    def activation(self, v: Float[Array, "*N F"]) -> Float[Array, "*N F"]:
-        """ρ, element by element."""
-        return nn.relu(v)
-
-    def phases(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T"]:
-        """Ω r + φ, in radians."""
-        raise NotImplementedError
-
-    def mapping(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T"]:
-        """γ(r) = sin(Ω r + φ)."""
-        return sine(self.phases(r))
-
-    def features(self, r: Float[Array, "*N D"]) -> Float[Array, "*N F"]:
-        """z^(L−1), the last hidden layer: what the linear readout combines."""
-        z = self.mapping(r)
-        for layer in self.hidden:
-            z = self.activation(layer(z))
-        return z
-
-    def __call__(self, r: Float[Array, "*N D"]) -> Float[Array, "*N C"]:
-        """f(r)."""
-        return self.readout(self.features(r)) + self.offset
-
-    def _setting(self, name: str, default: float, trainable: bool = False) -> Array:
-        """A number of the mapping: moved by a slider, and by training only if trainable."""
-        if trainable:
-            return self.param(name, lambda _: jnp.float32(default))
-        return self.variable("fixed", name, lambda: jnp.float32(default)).value
 
 
 class SIREN(INR):
@@ -182,8 +86,15 @@ class SIREN(INR):
     trainable: bool = True
     zero_bias: bool = False
 
+    label = "SIREN"
+    knob = _OMEGA0
+
+    @classmethod
+    def sized(cls, width, depth, outputs=1, **options):
+        return super().sized(width, depth, outputs, mapping_width=width, **options)
+
     def setup(self):
-        self.omega0 = self._setting("omega0", 30.0)
+        self.omega0 = self._setting()
         layer = nn.Dense if self.trainable else _FixedDense
         self.first = layer(
             self.mapping_width,
@@ -237,9 +148,16 @@ class FFN(_Fourier):
     mapping_width: int = 512
     trainable: bool = False
 
+    label = "FFN"
+    knob = Knob("sigma", "σ", "cycles per unit", 3.0, 0.1, 30, zero=True)
+
+    @classmethod
+    def sized(cls, width, depth, outputs=1, **options):
+        return super().sized(width, depth, outputs, mapping_width=2 * width, **options)
+
     def setup(self):
         super().setup()
-        self.sigma = self._setting("sigma", 10.0)
+        self.sigma = self._setting()
         layer = nn.Dense if self.trainable else _FixedDense
         self.B = layer(
             self.mapping_width // 2, use_bias=False, kernel_init=nn.initializers.normal(1.0)
@@ -260,9 +178,12 @@ class SingleFrequency(_Fourier):
 
     trainable: bool = False
 
+    label = "single frequency"
+    knob = _F0
+
     def setup(self):
         super().setup()
-        self.f0 = self._setting("f0", 1.0, self.trainable)
+        self.f0 = self._setting(self.trainable)
 
     def waves(self, r):
         return 2 * jnp.pi * self.f0 * r
@@ -276,9 +197,12 @@ class PositionalEncoding(_Fourier):
 
     octaves: int = 6
 
+    label = "positional encoding"
+    knob = _F0
+
     def setup(self):
         super().setup()
-        self.f0 = self._setting("f0", 0.5)
+        self.f0 = self._setting()
 
     def waves(self, r):
         scales = self.f0 * 2.0 ** jnp.arange(self.octaves)
@@ -301,8 +225,15 @@ class MFN(INR):
 
     mapping_width: int = 256
 
+    label = "MFN"
+    knob = _OMEGA0._replace(usual=256.0)
+
+    @classmethod
+    def sized(cls, width, depth, outputs=1, **options):
+        return super().sized(width, depth, outputs, mapping_width=width, **options)
+
     def setup(self):
-        self.omega0 = self._setting("omega0", 256.0)
+        self.omega0 = self._setting()
         filters = self.mapping_width + sum(self.widths)
         spread = _uniform(lambda fan_in: fan_in**-0.5)
         self.filters = nn.Dense(filters, use_bias=False, kernel_init=spread)
@@ -313,6 +244,9 @@ class MFN(INR):
             for fan_in, features in zip(fan_ins, (*self.widths, self.outputs), strict=True)
         ]
         self.hidden = hidden
+
+    def activation(self, v):
+        return v  # products take its place
 
     def phases(self, r):
         return self.omega0 / (len(self.widths) + 1) ** 0.5 * self.filters(r) + self.phi
@@ -328,70 +262,10 @@ class MFN(INR):
 class MLP(INR):
     """Plain ReLU perceptron: γ(r) = r, the network without a dictionary of sinusoids."""
 
+    label = "MLP"
+
     def mapping(self, r):
         return r
-
-
-def init(
-    network: INR, key: Array, dims: int, dtype: Any = jnp.float32, **settings: float | Array
-) -> Theta:
-    """Random numbers for a network: θ0.
-
-    Args:
-      network: one of the families of this module.
-      key: a JAX random key; the same key always gives the same draw.
-      dims: D, the number of coordinates.
-      dtype: float32, or float64 where a theorem is checked (needs jax_enable_x64).
-      settings: ω0, σ or f0 by name: `omega0=60.0`, `sigma=10.0`, `f0=0.5`.
-
-    Returns:
-      theta, a pytree {"params": …, "fixed": …}. The function may be vmapped over key and settings.
-
-    Raises:
-      ValueError: as `tune`; dims < 1.
-    """
-    if dims < 1:
-        raise ValueError(f"init: dims={dims} must be at least 1 coordinate.")
-    theta = network.init(key, jnp.zeros((1, dims), dtype))
-    theta = {"params": {}, "fixed": {}} | dict(theta)
-    return tune(jax.tree.map(lambda leaf: leaf.astype(dtype), theta), **settings)
-
-
-def tune(theta: Theta, **settings: float | Array) -> Theta:
-    """A copy of `theta` with other settings, everything else untouched.
-
-    Args:
-      theta: from `init`.
-      settings: omega0 (rad per unit of r, > 0), sigma (cycles per unit, ≥ 0), f0 (cycles per unit,
-        > 0), as numbers or as traced arrays.
-
-    Raises:
-      ValueError: a value out of range, or a setting that this network does not have.
-    """
-    theta = {collection: dict(leaves) for collection, leaves in theta.items()}
-    homes = {name: leaves for leaves in theta.values() for name in leaves if name in _SETTINGS}
-    for name, value in settings.items():
-        if name not in homes:
-            known = ", ".join(homes) or "none"
-            raise ValueError(f"{name}={value} is no setting of this network, which has: {known}.")
-        _check_setting(name, value)
-        old, value = homes[name][name], jnp.asarray(value)
-        shape = jnp.broadcast_shapes(old.shape, value.shape)
-        homes[name][name] = jnp.broadcast_to(value, shape).astype(old.dtype)
-    return theta
-
-
-_SETTINGS = {"omega0": "greater than 0", "sigma": "at least 0", "f0": "greater than 0"}
-
-
-def _check_setting(name: str, value: float | Array) -> None:
-    if isinstance(value, jax.core.Tracer):
-        return  # the numbers are not known while a function is being traced
-    value = np.asarray(value)
-    positive = value >= 0 if _SETTINGS[name] == "at least 0" else value > 0
-    bad = ~(np.isfinite(value) & positive)
-    if bad.any():
-        raise ValueError(f"{name}={value[bad].flat[0]} must be a finite number {_SETTINGS[name]}.")
 
 
 def with_first_layer(
@@ -415,25 +289,3 @@ def with_first_layer(
             )
         home["first"] = dict(home["first"]) | {name: array.astype(old.dtype)}
     return theta
-
-
-def frequencies(
-    network: INR, theta: Theta, dims: int
-) -> tuple[Float[Array, "T D"], Float[Array, " T"]]:
-    """The mapping's Ω (rad per unit of r) and φ (rad): γ(r) = sin(Ω r + φ).
-
-    The phases are affine in r, so their derivative at the origin is Ω, exactly.
-
-    Raises:
-      ValueError: a network whose mapping is not sinusoidal (the plain MLP).
-    """
-    if isinstance(network, MLP):
-        raise ValueError("network: an MLP has no mapping frequencies; take SIREN or FFN.")
-    origin = jnp.zeros(dims, jax.tree.leaves(theta)[0].dtype)
-    phases = lambda r: network.apply(theta, r, method="phases")
-    return jax.jacfwd(phases)(origin), phases(origin)
-
-
-def count(theta: Theta) -> int:
-    """The number of trained parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(theta["params"]))

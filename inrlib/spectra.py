@@ -5,6 +5,11 @@ height A/2 whatever the grid. `centred` spectra have frequency zero in the middl
 samples, index N // 2. Bin k is k periods per grid length, hence k Hz on [0, 1) and k/2 cycles per
 unit on [−1, 1). All functions are pure, work under `jit` and `vmap`, and keep the precision they
 are given.
+
+>>> from inrlib import signals
+>>> tone = signals.tone(23, signals.grid(128))
+>>> int(level(tone).argmax())
+23
 """
 
 import jax.numpy as jnp
@@ -71,19 +76,10 @@ def decibels(magnitude: Float[Array, "*N"], floor: float = -200.0) -> Float[Arra
     return 20 * jnp.log10(jnp.maximum(magnitude, smallest))
 
 
-def level(values: Float[Array, "N C"], frequency: int) -> Float[Array, " C"]:
-    """The line at an integer frequency (Hz, signal sampled on [0, 1)), in dB re amplitude 1.
-
-    Raises:
-      ValueError: a frequency beyond the grid's Nyquist frequency, where it cannot be told apart.
-    """
-    nyquist = values.shape[0] // 2
-    if not 0 <= frequency <= nyquist:
-        raise ValueError(
-            f"level: frequency={frequency} Hz lies beyond the Nyquist frequency {nyquist} Hz of "
-            f"{values.shape[0]} samples; take a finer grid."
-        )
-    return decibels(lines(values)[1][frequency])
+def level(values: Float[Array, "N C"], hann: bool = False) -> Float[Array, " K"]:
+    """The one-sided spectrum in dB re amplitude 1, root mean square over the channels (`lines`)."""
+    amplitudes = lines(values, hann)[1]
+    return decibels(jnp.sqrt(jnp.mean(amplitudes**2, axis=-1)))
 
 
 def odd_energy(magnitude: Float[Array, "H W"]) -> Float[Array, ""]:

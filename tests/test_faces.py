@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from skimage import data, transform
 
-from inrlib import signals
+from inrlib import faces
 
 NAMES = [f"{i:06d}.jpg" for i in range(1, 8)]
 PARTS = [0, 0, 0, 1, 0, 1, 2]  # training, validation, test
@@ -43,7 +43,7 @@ def celeba(request, tmp_path):
 
 def test_celeba(celeba, tmp_path):
     source, originals = celeba
-    found = signals.faces(source, 32, training=3, validation=2, cache=tmp_path / "cache")
+    found = faces.load(source, 32, training=3, validation=2, cache=tmp_path / "cache")
     for part, names in zip(found, ([0, 1, 2], [3, 5]), strict=True):
         assert part.shape == (len(names), 32, 32, 1)
         for face, i in zip(part, names, strict=True):
@@ -55,29 +55,29 @@ def test_celeba(celeba, tmp_path):
 
 def test_celeba_is_read_once(celeba, tmp_path):
     source, _ = celeba
-    first = signals.faces(source, 16, 2, 1, cache=tmp_path / "cache")
+    first = faces.load(source, 16, 2, 1, cache=tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
     stamp = kept.stat().st_mtime_ns
-    again = signals.faces(source, 16, 2, 1, cache=tmp_path / "cache")
+    again = faces.load(source, 16, 2, 1, cache=tmp_path / "cache")
     assert kept.stat().st_mtime_ns == stamp
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    signals.faces(source, 24, 2, 1, cache=tmp_path / "cache")
+    faces.load(source, 24, 2, 1, cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_default_faces():
-    found = signals.faces(size=25)
+    found = faces.load(size=25)
     assert found.training.shape == (80, 25, 25, 1)
     assert found.validation.shape == (20, 25, 25, 1)
     assert np.allclose(found.validation[0, ..., 0], data.lfw_subset()[80])
-    assert signals.faces(size=48, training=3, validation=1).training.shape == (3, 48, 48, 1)
+    assert faces.load(size=48, training=3, validation=1).training.shape == (3, 48, 48, 1)
 
 
 def test_missing_data_says_what_to_download(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"download img_align_celeba\.zip"):
-        signals.faces(tmp_path)
+        faces.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no CelebA images"):
-        signals.faces(tmp_path / "nowhere")
+        faces.load(tmp_path / "nowhere")
 
 
 def test_missing_partition(celeba):
@@ -89,13 +89,13 @@ def test_missing_partition(celeba):
         or "list_eval_partition.txt" not in zipfile.ZipFile(source).namelist()
     ):
         with pytest.raises(FileNotFoundError, match=r"no list_eval_partition\.txt"):
-            signals.faces(source)
+            faces.load(source)
 
 
 def test_too_many_are_asked_for(celeba, tmp_path):
     with pytest.raises(ValueError, match="validation=3, but there are 2"):
-        signals.faces(celeba[0], 8, 1, 3, cache=tmp_path)
+        faces.load(celeba[0], 8, 1, 3, cache=tmp_path)
     with pytest.raises(ValueError, match="training=81, but there are 80"):
-        signals.faces(training=81)
+        faces.load(training=81)
     with pytest.raises(ValueError, match="size=0"):
-        signals.faces(size=0)
+        faces.load(size=0)

@@ -12,8 +12,8 @@ from inrlib.networks import MLP, SIREN
 
 KEY = jax.random.key(0)
 NETWORK = SIREN((16,), mapping_width=16)
-R = jnp.asarray(signals.grid(32), jnp.float32)
-G = jnp.asarray(signals.tone(3, R), jnp.float32)
+R = signals.grid(32)
+G = signals.tone(3, R)
 QUIET = {"progress": False}
 
 
@@ -80,8 +80,8 @@ def test_snapshots_are_the_shorter_runs():
 
 
 def test_held_out_is_measured_on_its_own_samples():
-    finer = jnp.asarray(signals.grid(64), jnp.float32)
-    goal = jnp.asarray(signals.tone(3, finer), jnp.float32)
+    finer = signals.grid(64)
+    goal = signals.tone(3, finer)
     run = fitting.fit(NETWORK, start(), R, G, steps=5, held_out=(finer, goal), **QUIET)
     expected = fitting.psnr(NETWORK.apply(run.theta, finer), goal)
     np.testing.assert_allclose(run.psnr_held_out[-1], expected, rtol=1e-5)
@@ -179,8 +179,8 @@ def test_psnr():
 
 def test_readout_is_least_squares():
     """Against NumPy's SVD solver on the same hidden layer, and the optimality condition."""
-    r = jnp.asarray(signals.grid(200), jnp.float32)
-    g = jnp.asarray(signals.tone(9, r), jnp.float32)
+    r = signals.grid(200)
+    g = signals.tone(9, r)
     network = SIREN((12,), 1, mapping_width=16)
     theta = networks.init(network, KEY, 1)
     Z = np.asarray(network.apply(theta, r, method="features"), float)
@@ -194,8 +194,8 @@ def test_readout_is_least_squares():
 @pytest.mark.parametrize("seed", range(3))
 def test_readout_keeps_what_smooth_hidden_units_can_say(seed):
     """A SIREN at its usual ω0 = 30 says 23 Hz; by ZᵀZ, in float32, it could not (3 dB)."""
-    r = jnp.asarray(signals.grid(128), jnp.float32)
-    g = jnp.asarray(signals.tone(23, r), jnp.float32)
+    r = signals.grid(128)
+    g = signals.tone(23, r)
     network = SIREN((128,), mapping_width=128)
     theta = networks.init(network, jax.random.key(seed), 1, omega0=30.0)
     assert fitting.psnr(network.apply(fitting.readout(network, theta, r, g), r), g) > 20
@@ -222,8 +222,8 @@ def test_readout_refuses():
 SEVERAL = """
 import jax, jax.numpy as jnp, numpy as np
 from inrlib import fitting, networks, signals
-r = jnp.asarray(signals.grid(32), jnp.float32)
-g = jnp.asarray(signals.tone(3, r), jnp.float32)
+r = signals.grid(32)
+g = signals.tone(3, r)
 network = networks.SIREN((16,), mapping_width=16)
 theta = networks.init(network, jax.random.key(0), 1)
 assert len(fitting._spread((r, g))[0].devices()) == jax.device_count()

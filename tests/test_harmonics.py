@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, jv
 
-from inrlib import harmonics, networks
-from inrlib.harmonics import Polynomial, SineLayers
+from inrlib import bessel, harmonics, networks, polynomials
+from inrlib.bessel import SineLayers
+from inrlib.polynomials import Polynomial
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +164,7 @@ def random_polynomials(rng, k, K, L, widths):
     network, theta = lattice_network(rng, k, widths)
     ends = jnp.ones(L - 1)
     rho = Polynomial(jnp.asarray(rng.normal(size=(L - 1, K + 1))), -ends, ends)
-    return jax.jit(lambda r: harmonics.apply_polynomial(network, theta, r, rho))
+    return jax.jit(lambda r: polynomials.apply_polynomial(network, theta, r, rho))
 
 
 def outside(rng, k, K, L, widths=None):
@@ -239,7 +240,7 @@ def test_theorem_1_the_bound_is_reached(D, K, L):
         np.tile(np.polynomial.chebyshev.cheb2poly(np.eye(K + 1)[K]), (L - 1, 1))
     )
     shape = (1,) * (D - 1) + (2 * order + 2,)
-    f = harmonics.apply_polynomial(network, theta | {"params": params}, grid(shape), rho)
+    f = polynomials.apply_polynomial(network, theta | {"params": params}, grid(shape), rho)
     energy = energies(f, shape)
     edge = mask(order * k[1:], shape)
     assert energy[edge].sum() == pytest.approx(1, abs=1e-12)
@@ -252,7 +253,7 @@ def test_theorem_1_needs_the_first_activation_to_be_a_polynomial_too():
     k = np.array([[1]])
     network, theta = lattice_network(np.random.default_rng(0), k, (4, 4))
     r = grid((256,))
-    z1 = harmonics.layers(network, theta, r)[1]
+    z1 = polynomials.unit_outputs(network, theta, r)[1]
     hidden, last = theta["params"]["hidden_1"], theta["params"]["readout"]
     f = (z1 @ hidden["kernel"] + hidden["bias"]) ** 2 @ last["kernel"]
     H = harmonics.harmonic_set(2 * np.pi * k, 2, 3)
@@ -277,7 +278,7 @@ def test_apply_polynomial_is_equation_1():
         z = sum(alpha[n, k] * v**k for k in range(4))
     last = theta["params"]["readout"]
     expected = z @ np.asarray(last["kernel"]) + np.asarray(last["bias"]) + 0.5
-    measured = harmonics.apply_polynomial(network, theta, r, harmonics.polynomial(alpha))
+    measured = polynomials.apply_polynomial(network, theta, r, harmonics.polynomial(alpha))
     np.testing.assert_allclose(measured, expected, rtol=1e-12)
 
 
@@ -285,11 +286,15 @@ def test_apply_polynomial_wants_one_for_each_activation():
     network = networks.FFN(widths=(5, 4), mapping_width=6)
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
     with pytest.raises(ValueError, match="1 polynomials for a network with 2"):
-        harmonics.apply_polynomial(network, theta, np.zeros((3, 1)), harmonics.polynomial([1.0, 2]))
+        polynomials.apply_polynomial(
+            network, theta, np.zeros((3, 1)), harmonics.polynomial([1.0, 2])
+        )
     network = networks.MFN(widths=(5,), mapping_width=6)
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
     with pytest.raises(ValueError, match="0 activations"):
-        harmonics.apply_polynomial(network, theta, np.zeros((3, 1)), harmonics.polynomial([1.0, 2]))
+        polynomials.apply_polynomial(
+            network, theta, np.zeros((3, 1)), harmonics.polynomial([1.0, 2])
+        )
 
 
 def test_new_coefficients_compile_nothing():
@@ -300,7 +305,7 @@ def test_new_coefficients_compile_nothing():
     @jax.jit
     def f(rho):
         traced.append(1)
-        return harmonics.apply_polynomial(network, theta, jnp.zeros((3, 1)), rho)
+        return polynomials.apply_polynomial(network, theta, jnp.zeros((3, 1)), rho)
 
     for slope in (1.0, 2.0, 3.0):
         f(harmonics.polynomial([0.0, slope]))
@@ -315,8 +320,8 @@ def test_a_polynomial_siren_follows_the_siren(method):
     exact = network.apply(theta, r)
     errors = []
     for degree in (3, 7, 13, 25):
-        rho = harmonics.fit_polynomial(network, theta, r, degree, method)
-        error = harmonics.apply_polynomial(network, theta, r, rho) - exact
+        rho = polynomials.fit_polynomial(network, theta, r, degree, method)
+        error = polynomials.apply_polynomial(network, theta, r, rho) - exact
         errors.append(float(jnp.abs(error).max() / jnp.abs(exact).max()))
     assert (np.diff(errors) < 0).all()
     assert errors[0] > 1e-3
@@ -330,7 +335,7 @@ def test_relu_needs_higher_degrees_and_the_error_falls_as_one_over_the_degree():
 
     def largest(degree):
         """The error of the activation itself on its range."""
-        rho = harmonics.fit_polynomial(network, theta, r, degree)
+        rho = polynomials.fit_polynomial(network, theta, r, degree)
         low, high = float(rho.low[0]), float(rho.high[0])
         v = np.linspace(low, high, 2001)
         p = np.polynomial.Chebyshev(np.asarray(rho.coefficients[0]), [low, high])
@@ -346,12 +351,12 @@ def test_least_squares_is_best_where_the_network_is():
     network = networks.SIREN(widths=(32,), mapping_width=32)
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64, omega0=20.0)
     r = np.linspace(0, 1, 400)[:, None]
-    z0 = harmonics.layers(network, theta, r)[0]
+    z0 = polynomials.unit_outputs(network, theta, r)[0]
     hidden = theta["params"]["hidden_0"]
     v = np.asarray(z0 @ hidden["kernel"] + hidden["bias"])
 
     def error(method):
-        rho = harmonics.fit_polynomial(network, theta, r, 4, method)
+        rho = polynomials.fit_polynomial(network, theta, r, 4, method)
         p = np.polynomial.Chebyshev(rho.coefficients[0], [float(rho.low[0]), float(rho.high[0])])
         return np.mean((p(v) - np.sin(30 * v)) ** 2)
 
@@ -363,31 +368,33 @@ def test_fit_polynomial_checks_its_arguments():
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
     r = np.zeros((3, 1))
     with pytest.raises(ValueError, match="at least 1"):
-        harmonics.fit_polynomial(network, theta, r, 0)
+        polynomials.fit_polynomial(network, theta, r, 0)
     with pytest.raises(ValueError, match="'chebyshev' or 'least squares'"):
-        harmonics.fit_polynomial(network, theta, r, 3, "taylor")
+        polynomials.fit_polynomial(network, theta, r, 3, "taylor")
     product = networks.MFN(widths=(4,), mapping_width=4)
     theta = networks.init(product, jax.random.key(0), 1, jnp.float64)
     with pytest.raises(ValueError, match="no activations"):
-        harmonics.fit_polynomial(product, theta, r, 3)
+        polynomials.fit_polynomial(product, theta, r, 3)
     single = networks.SIREN(widths=(1,), mapping_width=4)
     theta = networks.init(single, jax.random.key(0), 1, jnp.float64)
     with pytest.raises(ValueError, match="more coordinates"):
-        harmonics.fit_polynomial(single, theta, r[:1], 3)
+        polynomials.fit_polynomial(single, theta, r[:1], 3)
 
 
 def test_layers_are_those_of_the_network():
     network = networks.SIREN(widths=(6, 5), mapping_width=4)
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
     r = np.linspace(0, 1, 9)[:, None]
-    z0, z1, z2, f = harmonics.layers(network, theta, r)
+    z0, z1, z2, f = polynomials.unit_outputs(network, theta, r)
     np.testing.assert_array_equal(z0, network.apply(theta, r, method="mapping"))
     np.testing.assert_array_equal(z2, network.apply(theta, r, method="features"))
     np.testing.assert_array_equal(f, network.apply(theta, r))
     assert z1.shape == (9, 6)
-    rho = harmonics.fit_polynomial(network, theta, r, 5)
-    replaced = harmonics.layers(network, theta, r, rho)
-    np.testing.assert_array_equal(replaced[-1], harmonics.apply_polynomial(network, theta, r, rho))
+    rho = polynomials.fit_polynomial(network, theta, r, 5)
+    replaced = polynomials.unit_outputs(network, theta, r, rho)
+    np.testing.assert_array_equal(
+        replaced[-1], polynomials.apply_polynomial(network, theta, r, rho)
+    )
 
 
 def test_split_of_a_wide_network_is_the_truncated_fourier_series():
@@ -396,7 +403,7 @@ def test_split_of_a_wide_network_is_the_truncated_fourier_series():
     network, theta = lattice_network(rng, np.ones((8, 1)), (64, 64))
     alpha = rng.normal(size=(2, 4))
     r, g = grid((128,)), rng.normal(size=(128, 1))
-    parts = harmonics.split(network, theta, r, g, harmonics.polynomial(alpha))
+    parts = polynomials.split(network, theta, r, g, harmonics.polynomial(alpha))
     assert len(parts) == 3
     spectrum = np.fft.fft(g, axis=0)
     for part, edge in zip(parts, (1, 3, 9), strict=True):
@@ -411,20 +418,20 @@ def test_split_of_a_wide_network_is_the_truncated_fourier_series():
 def test_bessel_agrees_with_scipy():
     beta = np.concatenate([np.linspace(0, 100, 401), np.random.default_rng(0).uniform(0, 100, 99)])
     expected = jv(np.arange(-200, 201), beta[:, None])
-    assert np.abs(harmonics.bessel(beta, 200) - expected).max() < 1e-12
-    assert np.abs(harmonics.bessel(-beta, 200) - expected[:, ::-1]).max() < 1e-12
+    assert np.abs(bessel.bessel(beta, 200) - expected).max() < 1e-12
+    assert np.abs(bessel.bessel(-beta, 200) - expected[:, ::-1]).max() < 1e-12
 
 
 @pytest.mark.parametrize("order", [0, 1, 10, 100])
 def test_bessel_is_right_up_to_its_largest_argument(order):
     beta = np.linspace(0, order + 128, 57)
     expected = jv(np.arange(-order, order + 1), beta[:, None])
-    assert np.abs(harmonics.bessel(beta, order) - expected).max() < 1e-12
+    assert np.abs(bessel.bessel(beta, order) - expected).max() < 1e-12
 
 
 def test_bessel_keeps_float32_and_works_under_jit_and_vmap():
     beta = np.linspace(0, 20, 11, dtype=np.float32)
-    function = jax.jit(jax.vmap(lambda b: harmonics.bessel(b, 30)))
+    function = jax.jit(jax.vmap(lambda b: bessel.bessel(b, 30)))
     J = function(jnp.asarray(beta))
     assert J.dtype == jnp.float32
     assert np.abs(J - jv(np.arange(-30, 31), beta[:, None].astype(float))).max() < 2e-6
@@ -432,11 +439,11 @@ def test_bessel_keeps_float32_and_works_under_jit_and_vmap():
 
 def test_bessel_checks_its_arguments():
     with pytest.raises(ValueError, match="at least 0"):
-        harmonics.bessel(1.0, -1)
+        bessel.bessel(1.0, -1)
     with pytest.raises(ValueError, match="up to order"):
-        harmonics.bessel(200.0, 10)
+        bessel.bessel(200.0, 10)
     with pytest.raises(ValueError, match="up to order"):
-        harmonics.bessel(float("nan"), 10)
+        bessel.bessel(float("nan"), 10)
 
 
 def draw(rng, T, F, D, scale, channels=1):
@@ -465,11 +472,11 @@ def test_bessel_expansion_is_the_network(T, order, seed):
     net = draw(rng, T, F=6, D=1 + seed % 3, scale=1.5, channels=1 + seed % 2)
     r = rng.uniform(-1, 1, (50, net.Omega.shape[1]))
     s = harmonics.combinations(T, order)
-    A = harmonics.coefficients(net, s)
+    A = bessel.amplitudes(net, s)
     f = direct(net, r)
-    error = np.abs(harmonics.expand(net, A, s, r) - f).max()
+    error = np.abs(bessel.expand(net, A, s, r) - f).max()
     assert error < 1e-12 * np.abs(f).max()
-    assert (harmonics.truncation_bound(net, order) < 1e-10).all()
+    assert (bessel.truncation_bound(net, order) < 1e-10).all()
 
 
 def test_coefficients_are_the_lines_of_a_dft():
@@ -477,7 +484,7 @@ def test_coefficients_are_the_lines_of_a_dft():
     rng = np.random.default_rng(0)
     net = draw(rng, 2, F=4, D=1, scale=1.0)._replace(Omega=2 * np.pi * np.array([[1.0], [41.0]]))
     s = harmonics.combinations(2, 20)
-    A = np.asarray(harmonics.coefficients(net, s))[:, 0]
+    A = np.asarray(bessel.amplitudes(net, s))[:, 0]
     spectrum = np.fft.fft(direct(net, grid((4096,)))[:, 0]) / 4096
     k = s @ [1, 41]
     line = np.where(s.any(1), 2, 1) * np.where(k < 0, spectrum[k].conj(), spectrum[k])
@@ -493,7 +500,7 @@ def test_without_biases_all_even_orders_vanish():
     net = draw(rng, 2, F=4, D=1, scale=1.0)
     s = harmonics.combinations(2, 10)
     even = s.sum(1) % 2 == 0
-    power = lambda net: np.abs(harmonics.coefficients(net, s))[:, 0] ** 2
+    power = lambda net: np.abs(bessel.amplitudes(net, s))[:, 0] ** 2
     assert power(net._replace(b=np.zeros(4)))[even].max() == 0
     assert power(net)[even].max() > 1e-3
 
@@ -506,8 +513,8 @@ def test_what_is_left_out_stays_below_the_bound(seed):
     f = direct(net, r)
     for order in (2, 4, 7, 12, 19):
         s = harmonics.combinations(2, order)
-        error = np.abs(harmonics.expand(net, harmonics.coefficients(net, s), s, r) - f)
-        bound = float(harmonics.truncation_bound(net, order)[0])
+        error = np.abs(bessel.expand(net, bessel.amplitudes(net, s), s, r) - f)
+        bound = float(bessel.truncation_bound(net, order)[0])
         assert error.max() < bound + 1e-13
     # Σ_{n>19} xⁿ/n! is below twice its first term where 2x < 20.
     B = np.abs(net.W).sum(1)
@@ -519,7 +526,7 @@ def test_sine_layers_are_those_of_a_siren():
     network = networks.SIREN(widths=(7,), mapping_width=5, outputs=2, offset=0.5)
     theta = networks.init(network, jax.random.key(0), 2, jnp.float64, omega0=12.0)
     r = np.random.default_rng(0).normal(size=(20, 2))
-    net = harmonics.sine_layers(network, theta, 2)
+    net = bessel.sine_layers(network, theta, 2)
     np.testing.assert_allclose(direct(net, r), network.apply(theta, r), rtol=1e-10)
 
 
@@ -527,20 +534,20 @@ def test_sine_layers_want_a_three_layer_siren():
     for network in (networks.FFN(widths=(4,)), networks.SIREN(widths=(4, 4))):
         theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
         with pytest.raises(ValueError, match="one hidden layer"):
-            harmonics.sine_layers(network, theta, 1)
+            bessel.sine_layers(network, theta, 1)
 
 
 def test_coefficients_want_s_for_the_frequencies_of_the_network():
     net = draw(np.random.default_rng(0), 2, F=3, D=1, scale=1.0)
     with pytest.raises(ValueError, match="T=2 frequencies"):
-        harmonics.coefficients(net, harmonics.combinations(3, 2))
+        bessel.amplitudes(net, harmonics.combinations(3, 2))
 
 
 @pytest.mark.parametrize("k", [[[1.0], [0.5]], [[1], [2], [3]], [[1, 0], [0, 1]]])
 def test_lattice_form_wants_whole_numbers_for_its_grid(k):
     net = draw(np.random.default_rng(0), 2, F=3, D=1, scale=1.0)
     with pytest.raises(ValueError, match="must be whole numbers"):
-        harmonics.lattice_spectrum(net, np.asarray(k), (32,), 4)
+        bessel.lattice_spectrum(net, np.asarray(k), (32,), 4)
 
 
 @pytest.mark.parametrize("samples", [2048, 96])
@@ -549,7 +556,7 @@ def test_lattice_form_is_the_dft_of_a_wide_network(samples):
     rng = np.random.default_rng(0)
     k = rng.integers(-30, 31, (256, 1))
     net = draw(rng, 256, F=8, D=1, scale=(2 / 256) ** 0.5)._replace(Omega=2 * np.pi * k)
-    measured = harmonics.lattice_spectrum(net, k, (samples,), 12)
+    measured = bessel.lattice_spectrum(net, k, (samples,), 12)
     expected = np.fft.fft(direct(net, grid((samples,))), axis=0) / samples
     assert np.abs(measured - expected).max() < 1e-10 * np.abs(expected).max()
 
@@ -558,7 +565,7 @@ def test_lattice_form_in_two_dimensions_with_channels():
     rng = np.random.default_rng(1)
     k = rng.integers(-3, 4, (10, 2))
     net = draw(rng, 10, F=3, D=2, scale=0.5, channels=2)._replace(Omega=2 * np.pi * k)
-    measured = harmonics.lattice_spectrum(net, k, (32, 40), 20)
+    measured = bessel.lattice_spectrum(net, k, (32, 40), 20)
     f = direct(net, grid((32, 40))).reshape(32, 40, 2)
     expected = np.fft.fft2(f, axes=(0, 1)) / (32 * 40)
     assert np.abs(measured - expected).max() < 1e-12
@@ -570,7 +577,7 @@ def test_lattice_bound_holds_and_is_not_idle():
     net = draw(rng, 20, F=4, D=1, scale=0.5)._replace(Omega=2 * np.pi * k)
     expected = np.fft.fft(direct(net, grid((512,))), axis=0) / 512
     for order in (1, 2, 4, 6):
-        error = np.abs(harmonics.lattice_spectrum(net, k, (512,), order) - expected)
+        error = np.abs(bessel.lattice_spectrum(net, k, (512,), order) - expected)
         bound = float(harmonics.lattice_bound(net, order)[0])
         assert error.max() < bound + 1e-13
     assert bound < 1e-4
@@ -581,20 +588,20 @@ def test_lattice_bound_holds_and_is_not_idle():
 
 @pytest.mark.parametrize("beta", [0.5, 1, 2, 5, 10, 30])
 def test_carson_holds_98_percent(beta):
-    edge = harmonics.carson(beta, 1.0)
+    edge = bessel.carson(beta, 1.0)
     n = np.arange(-100, 101)
     power = jv(n, beta) ** 2
     assert power[np.abs(n) <= np.ceil(edge)].sum() > 0.98
     assert power[np.abs(n) <= beta - 1].sum() < 0.98
-    assert harmonics.carson(beta, 7.0) == 7 * edge
+    assert bessel.carson(beta, 7.0) == 7 * edge
 
 
 def test_occupied_bandwidth_of_known_lines():
     frequency = np.array([0.0, -10, 3, 20])
     power = np.array([0.5, 0.1, 0.395, 0.005])
-    assert harmonics.occupied_bandwidth(frequency, power) == 10
-    assert harmonics.occupied_bandwidth(frequency, power, 0.85) == 3
-    assert harmonics.occupied_bandwidth(frequency, power, 0.999) == 20
+    assert bessel.occupied_bandwidth(frequency, power) == 10
+    assert bessel.occupied_bandwidth(frequency, power, 0.85) == 3
+    assert bessel.occupied_bandwidth(frequency, power, 0.999) == 20
 
 
 def test_effective_order_is_that_of_bessel_functions():
@@ -607,7 +614,7 @@ def test_effective_order_is_that_of_bessel_functions():
 @pytest.mark.parametrize("share", [0.0, 1.0, -1])
 def test_occupied_bandwidth_wants_a_share(share):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        harmonics.occupied_bandwidth(np.ones(3), np.ones(3), share)
+        bessel.occupied_bandwidth(np.ones(3), np.ones(3), share)
     with pytest.raises(ValueError, match="between 0 and 1"):
         harmonics.effective_order(np.ones((3, 1)), np.ones(3), share)
 
@@ -618,9 +625,9 @@ def test_order_power_is_the_sum_over_all_combinations_of_an_order():
     for s in product(range(-8, 9), repeat=3):
         if (order := sum(map(abs, s))) <= 8:
             expected[:, order] += np.prod(jv(s, W) ** 2, axis=1)
-    measured = harmonics.order_power(jnp.asarray(W), 8)
+    measured = bessel.order_power(jnp.asarray(W), 8)
     np.testing.assert_allclose(measured, expected, atol=1e-14)
-    whole = harmonics.order_power(jnp.asarray(W), 60).sum(-1)
+    whole = bessel.order_power(jnp.asarray(W), 60).sum(-1)
     np.testing.assert_allclose(whole, 1, atol=1e-12)
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 from jax.flatten_util import ravel_pytree
 
-from inrlib import fitting, metalearning, networks, ntk, signals
+from inrlib import atoms, faces, fitting, metalearning, networks, ntk, signals
 from inrlib.metalearning import meta_learn, outer_gradient, pretrain
 from inrlib.networks import FFN, SIREN
 
@@ -148,7 +148,7 @@ def test_pretraining_is_fit():
 def test_learned_numbers_fit_unseen_signals_faster(method):
     """Tones of one frequency and any phase: two steps say more after meta-learning."""
     network = SIREN((32,), mapping_width=32)
-    r = jnp.asarray(signals.grid(32), jnp.float32)
+    r = signals.grid(32)
     phases = jax.random.uniform(KEY, (24, 1, 1), maxval=2 * jnp.pi)
     g = jnp.sin(2 * jnp.pi * 2 * r[None] + phases)
     theta = networks.init(network, KEY, 1, omega0=20.0)
@@ -255,12 +255,12 @@ SIREN_256 = SIREN((256,) * 3, offset=0.5, zero_bias=True)
 
 def judged(theta, learned: bool):
     """Energy above a tenth of the largest eigenvalue and test PSNR after 3 iterations."""
-    faces = signals.faces(size=SIDE).validation
-    r = jnp.asarray(signals.grid((SIDE, SIDE)), jnp.float32)
-    g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
-    eigen = ntk.eigenfunctions(ntk.gram(SIREN_256, theta, r))
+    images = faces.load(size=SIDE).validation
+    r = signals.grid((SIDE, SIDE))
+    g = jnp.asarray(images.reshape(len(images), -1, 1), jnp.float32)
+    eigen = atoms.eigenfunctions(ntk.gram(SIREN_256, theta, r))
     centred = (g - g.mean(axis=1, keepdims=True))[..., 0].T
-    energy = float(ntk.energy_concentration(eigen, centred, jnp.array([0.1]))[0])
+    energy = float(atoms.energy_concentration(eigen, centred, jnp.array([0.1]))[0])
     order = np.random.default_rng(0).permutation(SIDE**2)
     seen, unseen = order[: SIDE**2 // 2], order[SIDE**2 // 2 :]
     many = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(g), *a.shape)), theta)

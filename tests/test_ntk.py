@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse.linalg
 
-from inrlib import networks, ntk, signals, spectra
+from inrlib import atoms, faces, networks, ntk, signals, spectra
 from inrlib.networks import FFN, MLP, SIREN, PositionalEncoding, SingleFrequency
 
 
@@ -142,7 +142,7 @@ def test_sliding_compiles_nothing(compiled):
 
     def frame(omega0, previous):
         theta_omega = networks.tune(theta, omega0=omega0)
-        return ntk.eigenfunctions(ntk.gram(network, theta_omega, r), 5, previous)
+        return atoms.eigenfunctions(ntk.gram(network, theta_omega, r), 5, previous)
 
     first = frame(20.0, frame(10.0, None))
     before = len(compiled)
@@ -156,7 +156,7 @@ def test_sliding_without_the_matrix_compiles_nothing(compiled):
     theta, r = draw(network, 2), coordinates(2, 120, seed=1)
 
     def frame(omega0):
-        return ntk.leading(
+        return atoms.leading(
             ntk.operator(network, networks.tune(theta, omega0=omega0), r, chunk=50), 120, 2
         )
 
@@ -192,14 +192,14 @@ def kernel():
     """A SIREN on a 16×16 grid, its Gram matrix, and SciPy's decomposition of it in float64."""
     network = SIREN((32, 32), mapping_width=32)
     theta = networks.init(network, jax.random.key(0), dims=2, omega0=20.0)
-    r = jnp.asarray(signals.grid((16, 16)), jnp.float32)
+    r = signals.grid((16, 16))
     values, vectors = scipy.linalg.eigh(explicit(network, theta, r, r))
     return network, theta, r, values[::-1] / 256, vectors[:, ::-1] * 16
 
 
 def test_eigenfunctions_all(kernel):
     network, theta, r, values, functions = kernel
-    eigen = ntk.eigenfunctions(ntk.gram(network, theta, r))
+    eigen = atoms.eigenfunctions(ntk.gram(network, theta, r))
     assert error(eigen.values, values) < 1e-5
     assert np.allclose(eigen.functions.T @ eigen.functions / 256, np.eye(256), atol=1e-4)
     assert np.allclose(
@@ -214,8 +214,8 @@ def test_leading_against_arpack(kernel):
     network, theta, r, values, functions = kernel
     reference = (functions * values) @ functions.T
     lanczos = scipy.sparse.linalg.eigsh(reference / 256, k=10)[0][::-1] * 1.0
-    matrix = ntk.eigenfunctions(ntk.gram(network, theta, r), 10)
-    free = ntk.leading(ntk.operator(network, theta, r, chunk=100), 256, 10)
+    matrix = atoms.eigenfunctions(ntk.gram(network, theta, r), 10)
+    free = atoms.leading(ntk.operator(network, theta, r, chunk=100), 256, 10)
     for eigen in (matrix, free):
         assert np.abs(eigen.values / lanczos - 1).max() < 1e-4
         assert np.allclose(eigen.functions.T @ eigen.functions / 256, np.eye(10), atol=1e-4)
@@ -229,7 +229,7 @@ def test_leading_reports_its_residual(decay):
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(120, 120)))[0]
     matrix = jnp.asarray(rotation * values @ rotation.T, jnp.float32)
     for steps in (1, 4):
-        eigen = ntk.leading(lambda V: matrix @ V, 120, 6, steps=steps)
+        eigen = atoms.leading(lambda V: matrix @ V, 120, 6, steps=steps)
         miss = np.abs(eigen.values[:, None] * 120 - values).min(axis=1)
         assert (miss <= eigen.residuals * values[0] + 1e-6).all()
     assert np.allclose(eigen.values * 120, values[:6], rtol=1e-3)
@@ -238,13 +238,13 @@ def test_leading_reports_its_residual(decay):
 @pytest.mark.parametrize("samples", [1, 5, 20])
 def test_leading_of_a_tiny_matrix(samples):
     matrix = jnp.diag(jnp.arange(samples, 0, -1.0))
-    eigen = ntk.eigenfunctions(matrix, min(3, samples))
+    eigen = atoms.eigenfunctions(matrix, min(3, samples))
     assert np.allclose(eigen.values * samples, np.arange(samples, 0, -1)[:3], rtol=1e-3)
 
 
 def frame(values, functions):
     values = jnp.asarray(values)
-    return ntk.Eigen(values, jnp.asarray(functions), jnp.zeros_like(values))
+    return atoms.Eigen(values, jnp.asarray(functions), jnp.zeros_like(values))
 
 
 def test_align_keeps_signs_and_the_order_of_close_pairs():
@@ -252,29 +252,29 @@ def test_align_keeps_signs_and_the_order_of_close_pairs():
     before = frame([1.0, 0.50, 0.49], functions)
     # The second and the third have changed places and all signs have flipped.
     after = frame([1.0, 0.505, 0.495], -functions[:, [0, 2, 1]])
-    aligned = ntk.align(after, before)
+    aligned = atoms.align(after, before)
     assert np.allclose(aligned.functions, functions, atol=1e-6)
     assert np.allclose(aligned.values, [1.0, 0.495, 0.505])
     # Eigenvalues far apart keep their order whatever the functions look like.
-    apart = ntk.align(frame([1.0, 0.8, 0.2], -functions[:, [0, 2, 1]]), before)
+    apart = atoms.align(frame([1.0, 0.8, 0.2], -functions[:, [0, 2, 1]]), before)
     assert np.allclose(apart.values, [1.0, 0.8, 0.2])
 
 
 def test_align_without_a_frame_before():
     functions = np.array([[1.0, 1.0], [-3.0, 2.0]])
-    assert np.allclose(ntk.align(frame([2.0, 1.0], functions)).functions, functions * [-1, 1])
+    assert np.allclose(atoms.align(frame([2.0, 1.0], functions)).functions, functions * [-1, 1])
 
 
 def test_energy_concentration(kernel):
     network, theta, r, values, functions = kernel
-    eigen = ntk.eigenfunctions(ntk.gram(network, theta, r))
+    eigen = atoms.eigenfunctions(ntk.gram(network, theta, r))
     g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
     just_below = (values[[0, 1, 3]] / values[0]) * 0.999
-    energy = ntk.energy_concentration(eigen, g, jnp.asarray([*just_below, 0.0]))
+    energy = atoms.energy_concentration(eigen, g, jnp.asarray([*just_below, 0.0]))
     assert np.allclose(energy, [0.2, 0.2, 1.0, 1.0], atol=1e-3)
     # The mean over signals of different size: each counts alike.
     both = jnp.concatenate([100 * g, jnp.asarray(functions[:, [0]], jnp.float32)], axis=1)
-    assert np.isclose(ntk.energy_concentration(eigen, both, just_below[:1])[0], 0.6, atol=1e-3)
+    assert np.isclose(atoms.energy_concentration(eigen, both, just_below[:1])[0], 0.6, atol=1e-3)
 
 
 @pytest.mark.parametrize("omega0", [5.0, 30.0, 100.0])
@@ -283,16 +283,16 @@ def test_energy_from_products_follows_all_eigenfunctions(omega0):
     size = 24
     network = networks.SIREN((64,) * 3, mapping_width=64, zero_bias=True)
     theta = networks.tune(draw(network, 2), omega0=omega0)
-    gram = ntk.gram(network, theta, jnp.asarray(signals.grid((size, size)), jnp.float32))
+    gram = ntk.gram(network, theta, signals.grid((size, size)))
     values, functions = np.linalg.eigh(np.asarray(gram, np.float64))
-    g = signals.faces(size=size).validation[:4].reshape(4, -1).T
+    g = faces.load(size=size).validation[:4].reshape(4, -1).T
     g = g - g.mean(axis=0)
     share = np.mean((functions.T @ g) ** 2 / np.sum(g**2, axis=0), axis=1)
     thresholds = np.logspace(-4, 0, 81)
     direct = np.array([share[values / values[-1] >= t].sum() for t in thresholds])
     largest = values[-1] / size**2
     product = partial(jnp.matmul, gram)
-    energy = ntk.energy_from_products(product, jnp.asarray(g, jnp.float32), thresholds, largest)
+    energy = atoms.energy_from_products(product, jnp.asarray(g, jnp.float32), thresholds, largest)
     assert np.abs(energy - direct).mean() < 0.01
     assert np.abs(energy - direct).max() < 0.08
     assert (np.diff(energy) <= 1e-6).all()
@@ -304,9 +304,9 @@ def test_energy_from_products_of_few_eigenfunctions_is_exact(kernel):
     gram = ntk.gram(network, theta, r)
     g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
     thresholds = jnp.asarray([*(values[[0, 1, 3]] / values[0]) * 0.999, 0.0])
-    energy = ntk.energy_from_products(partial(jnp.matmul, gram), g, thresholds, values[0])
+    energy = atoms.energy_from_products(partial(jnp.matmul, gram), g, thresholds, values[0])
     assert np.allclose(energy, [0.2, 0.2, 1.0, 1.0], atol=1e-3)
-    everything = ntk.energy_from_products(lambda V: V, g, thresholds, 1 / len(g))
+    everything = atoms.energy_from_products(lambda V: V, g, thresholds, 1 / len(g))
     assert np.allclose(everything, 1.0, atol=1e-5)
 
 
@@ -316,7 +316,7 @@ def test_energy_is_the_same_in_the_convention_of_eq_67(kernel):
     unit = functions / 16  # vectors of length 1, inner products as sums
     share = ((unit.T @ g) ** 2 / np.sum(g**2, axis=0)).mean(axis=1)
     direct = [share[values / values[0] >= t].sum() for t in (0.5, 0.1, 0.01)]
-    energy = ntk.energy_concentration(
+    energy = atoms.energy_concentration(
         frame(values, functions), jnp.asarray(g), jnp.array([0.5, 0.1, 0.01])
     )
     assert np.allclose(energy, direct, atol=1e-5)
@@ -326,13 +326,13 @@ def test_kernel_norm(kernel):
     """‖φ_i‖² = 1/λ_i, and for any g it is gᵀ Θ⁻¹ g in the mean over the grid."""
     _, _, _, values, functions = kernel
     eigen = frame(values, functions)
-    norms = ntk.kernel_norm(eigen, eigen.functions[:, :5], cutoff=0.0)
+    norms = atoms.kernel_norm(eigen, eigen.functions[:, :5], cutoff=0.0)
     assert np.allclose(norms, 1 / values[:5], rtol=1e-3)
     g = functions[:, :20] @ np.arange(20.0)
     theta = (functions[:, :20] * values[:20]) @ functions[:, :20].T
     direct = g @ np.linalg.lstsq(theta, g, rcond=1e-9)[0]
-    assert np.isclose(ntk.kernel_norm(eigen, jnp.asarray(g)[:, None])[0], direct, rtol=1e-3)
-    rough = ntk.kernel_norm(eigen, eigen.functions[:, -1:], cutoff=0.1)
+    assert np.isclose(atoms.kernel_norm(eigen, jnp.asarray(g)[:, None])[0], direct, rtol=1e-3)
+    rough = atoms.kernel_norm(eigen, eigen.functions[:, -1:], cutoff=0.1)
     assert np.isclose(rough[0], 10 / values[0], rtol=1e-3)
 
 
@@ -340,12 +340,12 @@ def test_kernel_norm(kernel):
 def test_centroids(shape):
     r = signals.grid(shape)
     waves = np.stack([np.sin(2 * np.pi * 3 * r[:, -1]), np.cos(2 * np.pi * 5 * r[:, 0])], axis=-1)
-    assert np.allclose(ntk.centroids(jnp.asarray(waves), shape), [3, 5], atol=1e-3)
+    assert np.allclose(atoms.centroids(jnp.asarray(waves), shape), [3, 5], atol=1e-3)
 
 
 def test_regression_reproduces_the_samples_and_follows_the_kernel(kernel):
     network, theta, r, _, _ = kernel
-    g = jnp.asarray(signals.tone(2.0, r[:, :1]), jnp.float32)
+    g = signals.tone(2.0, r[:, :1])
     half, other = r[::2], r[1::2]
     fitted = ntk.regression(network, theta, half, g[::2], half)
     assert np.abs(fitted - g[::2]).max() < 0.01
@@ -360,7 +360,7 @@ def test_regression_reproduces_the_samples_and_follows_the_kernel(kernel):
 def test_centroid_agrees_with_spectra(kernel):
     functions = kernel[-1][:, :3]
     one = spectra.centroid(spectra.centred(jnp.asarray(functions[:, 2].reshape(16, 16, 1))))
-    assert np.isclose(ntk.centroids(jnp.asarray(functions), (16, 16))[2], one, rtol=1e-4)
+    assert np.isclose(atoms.centroids(jnp.asarray(functions), (16, 16))[2], one, rtol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -369,8 +369,8 @@ def test_regression_of_a_smooth_kernel_is_quiet(omega0, seed):
     """In float32 it is not positive definite; too slow for 23 Hz, it says no other note instead."""
     network = networks.SIREN((128,), mapping_width=128)
     theta = networks.init(network, jax.random.key(seed), 1, omega0=omega0)
-    r, finer = (jnp.asarray(signals.grid(size), jnp.float32) for size in (128, 256))
-    g = jnp.asarray(signals.tone(23, r), jnp.float32)
+    r, finer = (signals.grid(size) for size in (128, 256))
+    g = signals.tone(23, r)
     f = np.asarray(ntk.regression(network, theta, r, g, finer))[:, 0]
     amplitudes = 2 * np.abs(np.fft.rfft(f)) / len(f)
     assert amplitudes.max() < 0.3
@@ -388,23 +388,26 @@ def refusals():
     yield "NaN or infinity", lambda: ntk.operator(network, theta, r * jnp.inf)
     yield "no trained parameters", lambda: ntk.gram(network, {"params": {}}, r)
     yield "chunk=0", lambda: ntk.operator(network, theta, r, chunk=0)
-    yield "must be square", lambda: ntk.eigenfunctions(jnp.ones((3, 2)))
-    yield "NaN or infinite", lambda: ntk.eigenfunctions(jnp.full((3, 3), jnp.nan))
-    yield "k=0", lambda: ntk.eigenfunctions(jnp.eye(3), 0)
-    yield "k=4", lambda: ntk.eigenfunctions(jnp.eye(3), 4)
-    yield "steps=0", lambda: ntk.leading(lambda V: V, 9, 2, steps=0)
-    yield "previous=None", lambda: ntk.align(eigen, frame([1.0], np.ones((8, 1))))
-    yield "samples of the grid", lambda: ntk.coefficients(eigen, jnp.ones((8, 1)))
-    yield "a signal that is zero", lambda: ntk.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1])
-    product = lambda steps: ntk.energy_from_products(
+    yield "must be square", lambda: atoms.eigenfunctions(jnp.ones((3, 2)))
+    yield "NaN or infinite", lambda: atoms.eigenfunctions(jnp.full((3, 3), jnp.nan))
+    yield "k=0", lambda: atoms.eigenfunctions(jnp.eye(3), 0)
+    yield "k=4", lambda: atoms.eigenfunctions(jnp.eye(3), 4)
+    yield "steps=0", lambda: atoms.leading(lambda V: V, 9, 2, steps=0)
+    yield "previous=None", lambda: atoms.align(eigen, frame([1.0], np.ones((8, 1))))
+    yield "samples of the grid", lambda: atoms.inner_products(eigen, jnp.ones((8, 1)))
+    yield (
+        "a signal that is zero",
+        lambda: atoms.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1]),
+    )
+    product = lambda steps: atoms.energy_from_products(
         lambda V: V, jnp.ones((9, 1)), [0.1], 1.0, steps=steps
     )
     yield "steps=10 must lie between 1 and 9", lambda: product(10)
     yield (
         "a signal that is zero",
-        lambda: ntk.energy_from_products(lambda V: V, jnp.zeros((9, 1)), [0.1], 1.0, steps=3),
+        lambda: atoms.energy_from_products(lambda V: V, jnp.zeros((9, 1)), [0.1], 1.0, steps=3),
     )
-    yield "must be \\(H, W\\)", lambda: ntk.centroids(jnp.ones((9, 1)), (2, 2))
+    yield "must be \\(H, W\\)", lambda: atoms.centroids(jnp.ones((9, 1)), (2, 2))
     yield "regression", lambda: ntk.regression(network, theta, r, r[:3], r)
 
 
@@ -419,8 +422,8 @@ def test_too_large_a_matrix_names_the_way_out(monkeypatch):
     monkeypatch.setattr(ntk, "free_memory", lambda: 1000)
     network = FAMILIES["SIREN"](1)
     theta, r = draw(network, 2), coordinates(2, 40, seed=1)
-    with pytest.raises(ValueError, match=r"40 × 40 numbers need .* ntk.leading\(ntk.operator"):
+    with pytest.raises(ValueError, match=r"40 × 40 numbers need .* atoms.leading\(ntk.operator"):
         ntk.gram(network, theta, r)
     with pytest.raises(ValueError, match=r"ntk\.operator"):
-        ntk.eigenfunctions(jnp.eye(40))
-    assert ntk.leading(ntk.operator(network, theta, r), 40, 2).functions.shape == (40, 2)
+        atoms.eigenfunctions(jnp.eye(40))
+    assert atoms.leading(ntk.operator(network, theta, r), 40, 2).functions.shape == (40, 2)

@@ -9,7 +9,7 @@ import numpy as np
 from bench import seconds
 from scipy.special import jv
 
-from inrlib import explorers, harmonics
+from inrlib import bessel, explorers
 
 
 def bessel_explorer() -> tuple[float, float]:
@@ -30,7 +30,7 @@ def bessel_orders() -> tuple[float, float]:
     """Seconds for J_s(β), orders 0 … 200 at 1,000 arguments: here, and order by order in SciPy."""
     with jax.enable_x64(True):
         beta = jnp.linspace(0, 100, 1000)
-        all_orders = jax.jit(lambda beta: harmonics.bessel(beta, 200)[:, 200:])
+        all_orders = jax.jit(lambda beta: bessel.bessel(beta, 200)[:, 200:])
         ours = seconds(all_orders, beta)
     points = np.linspace(0, 100, 1000)[:, None]
     return ours, seconds(jv, np.arange(201), points, repeat=3)
@@ -41,9 +41,9 @@ def lattice(T: int = 256, F: int = 16, samples: int = 2048) -> float:
     rng = np.random.default_rng(0)
     k = rng.integers(-30, 31, (T, 1))
     parts = (T, 1), T, (F, T), F, (F, 1), 1
-    net = harmonics.SineLayers(*(jnp.asarray(rng.normal(size=n), jnp.float32) for n in parts))
+    net = bessel.SineLayers(*(jnp.asarray(rng.normal(size=n), jnp.float32) for n in parts))
     net = net._replace(W=net.W * (2 / T) ** 0.5)
-    return seconds(lambda: harmonics.lattice_spectrum(net, k, (samples,), 8), repeat=3)
+    return seconds(lambda: bessel.lattice_spectrum(net, k, (samples,), 8), repeat=3)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse.linalg
 from bench import matrix_rate, seconds
 
-from inrlib import networks, ntk, signals
+from inrlib import atoms, faces, networks, ntk, signals
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / "build" / "neural-tangents-env"
 PINS = ("jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy<1.13", "ml-dtypes<0.4", "frozendict")
@@ -99,14 +99,14 @@ def paper_siren():
 def gram() -> None:
     """Gram matrix and leading eigenfunctions at 64×64."""
     network, theta = paper_siren()
-    r = jnp.asarray(signals.grid((64, 64)), jnp.float32)
+    r = signals.grid((64, 64))
     rate = matrix_rate(4096)
     ours = seconds(lambda: ntk.gram(network, theta, r), repeat=9)
     flops = 2 * len(r) ** 2 * (8 * 256)  # two products for each of four layers, no symmetry
     print(f"Gram matrix of the paper's SIREN at 64×64: {ours:.3f} s, ", end="")
     print(f"{flops / ours / rate:.2f} of the matrix-product rate {rate / 1e9:.0f} GFLOP/s")
     K = ntk.gram(network, theta, r)
-    ten = seconds(lambda: ntk.eigenfunctions(K, 10), repeat=9)
+    ten = seconds(lambda: atoms.eigenfunctions(K, 10), repeat=9)
     print(f"its ten leading eigenfunctions: {ten:.3f} s more, {ten / ours:.2f} of the Gram time")
     matrix = np.asarray(K)
     arpack = seconds(lambda: scipy.sparse.linalg.eigsh(matrix, 10, which="LA", tol=1e-4))
@@ -126,14 +126,14 @@ def gram() -> None:
 def frame() -> None:
     """What one position of a slider costs at 32×32."""
     network, theta = paper_siren()
-    r = jnp.asarray(signals.grid((32, 32)), jnp.float32)
+    r = signals.grid((32, 32))
     omegas = iter(np.linspace(20, 40, 100))
     previous = None
 
     def once():
         nonlocal previous
         now = networks.tune(theta, omega0=next(omegas))
-        previous = ntk.eigenfunctions(ntk.gram(network, now, r), 10, previous)
+        previous = atoms.eigenfunctions(ntk.gram(network, now, r), 10, previous)
         return previous
 
     once()
@@ -143,14 +143,14 @@ def frame() -> None:
 def figure_4() -> None:
     """Eight networks: Gram matrix, full spectrum and the energy of 100 images, at 64×64."""
     network, theta = paper_siren()
-    r = jnp.asarray(signals.grid((64, 64)), jnp.float32)
-    images = signals.faces(size=64)
+    r = signals.grid((64, 64))
+    images = faces.load(size=64)
     g = jnp.asarray(np.concatenate(images).reshape(100, -1).T, jnp.float32)
     g = g - g.mean(axis=0)
     start = perf_counter()
     for omega0 in (5, 10, 20, 30, 40, 60, 80, 100):
         K = ntk.gram(network, networks.tune(theta, omega0=float(omega0)), r)
-        ntk.energy_concentration(ntk.eigenfunctions(K), g, jnp.logspace(-6, 0, 61))
+        atoms.energy_concentration(atoms.eigenfunctions(K), g, jnp.logspace(-6, 0, 61))
     print(f"Fig. 4 at 64×64, eight networks, all eigenfunctions: {perf_counter() - start:.0f} s")
 
 
@@ -158,9 +158,9 @@ def voxels() -> None:
     """64³ voxels, ten eigenfunctions without the matrix, and the most memory it took."""
     network = networks.SIREN(widths=(256,) * 3)
     theta = networks.init(network, jax.random.key(0), 3)
-    r = jnp.asarray(signals.grid((64, 64, 64)), jnp.float32)
+    r = signals.grid((64, 64, 64))
     start = perf_counter()
-    eigen = jax.block_until_ready(ntk.leading(ntk.operator(network, theta, r), len(r), 10))
+    eigen = jax.block_until_ready(atoms.leading(ntk.operator(network, theta, r), len(r), 10))
     print(f"64³ voxels, ten eigenfunctions without Θ (256 GiB): {perf_counter() - start:.0f} s, ")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"  residuals below {eigen.residuals.max():.0e}, at most {memory:.1f} GiB of memory")

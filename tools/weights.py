@@ -14,7 +14,7 @@ from time import perf_counter
 import jax
 import jax.numpy as jnp
 
-from inrlib import metalearning, networks, signals
+from inrlib import faces, metalearning, networks, signals
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2)  # of the first numbers and the batches; of single_image also the image
@@ -39,9 +39,9 @@ def _side(small: bool) -> int:
 def runner(name: str, seed: int, small: bool):
     """The network, and a function of `steps`, `snapshots`, `checkpoint` that trains it."""
     side, width = _side(small), 64 if small else 256
-    faces = signals.faces(size=side).training
-    r = jnp.asarray(signals.grid((side, side)), jnp.float32)
-    g = jnp.asarray(faces.reshape(len(faces), -1, 1), jnp.float32)
+    images = faces.load(size=side).training
+    r = signals.grid((side, side))
+    g = jnp.asarray(images.reshape(len(images), -1, 1), jnp.float32)
     if name == "maml_ffn":
         network, setting = networks.FFN((width,) * 3, mapping_width=width, offset=0.5), {"sigma": 1}
     else:
@@ -93,7 +93,7 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
         notes = {
             "settings": "the defaults of inrlib.metalearning"
             + (f", outer_rate={OUTER_RATES[name]:g}" if name in OUTER_RATES else ""),
-            "data": f"signals.faces(size={_side(small)}).training",
+            "data": f"faces.load(size={_side(small)}).training",
             "seed": SEEDS,
             "commit": commit(),
         }

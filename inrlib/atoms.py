@@ -1,0 +1,367 @@
+"""Eqs. 10 and 11: the eigenfunctions of the NTK as the atoms of a dictionary.
+
+    Θ(r1, r2) = Σ_i λ_i φ_i(r1) φ_i(r2)
+
+The φ_i are what the network learns easily, in the order of λ_i. A signal's energy on those of large
+eigenvalue says how fast it will be learned.
+
+Conventions. ⟨φ, g⟩ = E_r[φ(r) g(r)] is the mean over the grid, as below Eq. 10: eigenfunctions
+have mean square 1 and λ_i are the eigenvalues of Θ/N, so neither depends on how fine the grid is.
+Eq. 67 sums instead and takes φ of length 1: its φ are ours divided by √N, its λ ours times N, and
+the energy concentration is the same.
+
+>>> import jax
+>>> from inrlib import networks, ntk, signals
+>>> network, r = networks.SIREN((16,), mapping_width=8), signals.grid((8, 8))
+>>> theta = networks.init(network, jax.random.key(0), dims=2)
+>>> eigen = eigenfunctions(ntk.gram(network, theta, r), k=3)
+>>> eigen.functions.shape
+(64, 3)
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax import lax
+from jaxtyping import Array, Float
+
+from inrlib import spectra
+from inrlib.ntk import Matvec, check_memory
+
+__all__ = [
+    "Eigen",
+    "align",
+    "centroids",
+    "eigenfunctions",
+    "energy_concentration",
+    "energy_from_products",
+    "inner_products",
+    "kernel_norm",
+    "leading",
+]
+
+
+class Eigen(NamedTuple):
+    """The leading eigenvalues and eigenfunctions of a kernel on a grid of N samples.
+
+    Attributes:
+      values: λ_0 ≥ λ_1 ≥ …, the eigenvalues of Θ/N.
+      functions: φ_i at the grid's samples, one a column, E[φ_i φ_j] = δ_ij.
+      residuals: |Θφ_i/N − λ_i φ_i| / λ_0, how far each is from being one; zeros where all of them
+        were computed at once.
+    """
+
+    values: Float[Array, " K"]
+    functions: Float[Array, "N K"]
+    residuals: Float[Array, " K"]
+
+
+def eigenfunctions(
+    K: Float[Array, "N N"], k: int | None = None, previous: Eigen | None = None
+) -> Eigen:
+    """Eigenfunctions of a Gram matrix: all of them, or the leading k.
+
+        Θ φ_i / N = λ_i φ_i,     E[φ_i φ_j] = δ_ij
+
+    All of them are one dense decomposition: on a CPU LAPACK's divide and conquer (through SciPy,
+    three times as fast as through XLA), which is not traced. The leading k are `leading`.
+
+    In float32 eigenvalues below about 1e-6 λ_0 are rounding; pass a float64 matrix where they
+    matter.
+
+    Args:
+      K: Θ from `ntk.gram`, symmetric.
+      k: how many; None for all.
+      previous: the frame before: its signs and order are kept, see `align`.
+
+    Raises:
+      ValueError: a matrix that is not square, has numbers that are not finite, or does not fit into
+        memory; k out of range.
+    """
+    if K.ndim != 2 or K.shape[0] != K.shape[1]:
+        raise ValueError(
+            f"eigenfunctions: K has shape {K.shape}; it must be square, gram(network, "
+            "theta, r) with outputs='trace'."
+        )
+    if k is not None:
+        product = partial(_product, jnp.asarray(K))
+        return leading(product, len(K), k, previous=previous, dtype=K.dtype)
+    check_memory("eigenfunctions", 3 * len(K), len(K), 1, K.dtype.itemsize)
+    if not jnp.isfinite(K).all():
+        raise ValueError("eigenfunctions: K has entries that are NaN or infinite; lower ω0.")
+    if jax.default_backend() == "cpu":
+        values, vectors = scipy.linalg.eigh(np.asarray(K), driver="evd", check_finite=False)
+    else:
+        values, vectors = jnp.linalg.eigh(K)
+    values, vectors = jnp.asarray(values)[::-1], jnp.asarray(vectors)[:, ::-1]
+    eigen = Eigen(values / len(K), vectors * len(K) ** 0.5, jnp.zeros_like(values))
+    return align(eigen, previous)
+
+
+def _product(matrix, V):
+    return matrix @ V
+
+
+def leading(
+    apply: Matvec,
+    samples: int,
+    k: int = 10,
+    *,
+    steps: int = 5,
+    spare: int = 6,
+    previous: Eigen | None = None,
+    dtype: Any = jnp.float32,
+) -> Eigen:
+    """The leading k eigenfunctions from products with Θ alone.
+
+    Block Krylov (Golub and Underwood 1977; Musco and Musco 2015): the span of
+
+        V, ΘV, Θ²V, …, Θ^steps V,     V (N, k + spare),
+
+    orthonormalised block after block, holds the leading eigenfunctions more exactly than any single
+    power; the best combinations in it (Rayleigh and Ritz) are returned. It needs steps + 1
+    products with a block of vectors, and a product with sixteen vectors takes hardly longer than
+    one with one. Hence neither of the two libraries at hand: ARPACK multiplies vector by vector,
+    twice the time on a matrix (`make bench`) and far more without one; JAX's LOBPCG stops after its
+    first step in float32.
+
+    Args:
+      apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
+      samples: N.
+      k: how many eigenfunctions.
+      steps: more of them, more exact: `residuals` tells. Eigenvalues are exact to the square of it.
+      spare: columns in the block beyond k.
+      previous: the frame before. Its eigenfunctions start the block, its signs and order are kept.
+      dtype: of the first block.
+
+    Returns:
+      An `Eigen` of k eigenfunctions. May be jitted.
+
+    Raises:
+      ValueError: k, steps or spare out of range.
+    """
+    if not 1 <= k <= samples:
+        raise ValueError(f"leading: k={k} must lie between 1 and the number of samples {samples}.")
+    if steps < 1 or spare < 0:
+        raise ValueError(f"leading: steps={steps} and spare={spare} must be at least 1 and 0.")
+    width = k + spare
+    V = jax.random.normal(jax.random.key(0), (samples, width), dtype)
+    if samples <= width * (steps + 1):  # so few that the span would be all of them
+        V, steps = jnp.eye(samples, dtype=dtype), 0
+    elif previous is not None:
+        V = V.at[:, :k].set(previous.functions.astype(V.dtype))
+    return align(_leading(apply, V, k, steps), previous)
+
+
+def _leading(apply, V, k, steps):
+    """`apply` as a pytree, so that the arrays in it are arguments of the compiled function."""
+    if isinstance(apply, partial):
+        apply = jax.tree_util.Partial(apply.func, *apply.args)
+    elif not isinstance(apply, jax.tree_util.Partial):
+        apply = jax.tree_util.Partial(apply)
+    return _krylov(apply, V, k, steps)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _krylov(apply, V, k, steps):
+    N, width = V.shape
+    with jax.default_matmul_precision("highest"):
+        basis = V = jnp.linalg.qr(V)[0]
+        image = apply(V)
+        for _ in range(steps):
+            V = image[:, -width:]
+            for _ in range(2):  # once leaves rounding behind, twice is enough (Kahan)
+                V = jnp.linalg.qr(V - basis @ (basis.T @ V))[0]
+            basis = jnp.concatenate([basis, V], axis=1)
+            image = jnp.concatenate([image, apply(V)], axis=1)
+        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
+        values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
+        vectors = basis @ mix
+        residuals = jnp.linalg.norm(image @ mix - vectors * values, axis=0) / values[0]
+    return Eigen(values / N, vectors * N**0.5, residuals)
+
+
+def _symmetric(matrix):
+    return (matrix + matrix.T) / 2
+
+
+def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) -> Eigen:
+    """The same eigenfunctions with the signs and the order of the frame before.
+
+    An eigenfunction's sign is free, and two whose eigenvalues cross change places: under a slider
+    both would flicker. Here neighbours whose eigenvalues differ by less than `closeness` are
+    swapped where that fits `previous` better, and every sign is chosen so that ⟨φ_i, φ_i^prev⟩ ≥ 0.
+    Without a previous frame the entry of largest magnitude is positive.
+
+    Raises:
+      ValueError: a previous frame on another grid or of another number of eigenfunctions.
+    """
+    functions = eigen.functions
+    if previous is None:
+        largest = jnp.argmax(jnp.abs(functions), axis=0)
+        signs = jnp.sign(jnp.take_along_axis(functions, largest[None], axis=0))
+        return eigen._replace(functions=functions * signs)
+    if previous.functions.shape != functions.shape:
+        raise ValueError(
+            f"align: previous has shape {previous.functions.shape} and this frame "
+            f"{functions.shape}; pass previous=None when the grid changes."
+        )
+    return _align(eigen, previous.functions, closeness)
+
+
+@jax.jit
+def _align(eigen, previous, closeness):
+    overlap = jnp.abs(eigen.functions.T @ previous)
+
+    def visit(i, order):
+        a, b = order[i], order[i + 1]
+        close = eigen.values[i] - eigen.values[i + 1] < closeness * eigen.values[i]
+        better = overlap[a, i] + overlap[b, i + 1] < overlap[b, i] + overlap[a, i + 1]
+        swapped = order.at[i].set(b).at[i + 1].set(a)
+        return jnp.where(close & better, swapped, order)
+
+    count = len(eigen.values)
+    order = lax.fori_loop(0, count - 1, visit, jnp.arange(count))
+    values, functions, residuals = eigen.values[order], eigen.functions[:, order], eigen.residuals
+    signs = jnp.where(jnp.sum(functions * previous, axis=0) < 0, -1, 1)
+    return Eigen(values, functions * signs.astype(functions.dtype), residuals[order])
+
+
+# --- What the dictionary says about a signal ---------------------------------------------------
+
+
+def inner_products(eigen: Eigen, g: Float[Array, "N M"]) -> Float[Array, "K M"]:
+    """⟨φ_i, g⟩ = E_r[φ_i(r) g(r)] of M signals, one a column.
+
+    Raises:
+      ValueError: signals on another grid.
+    """
+    if g.ndim != 2 or len(g) != len(eigen.functions):
+        raise ValueError(
+            f"g: shape={g.shape} must be (N, M) with N={len(eigen.functions)} samples of the grid."
+        )
+    return eigen.functions.T @ g / len(g)
+
+
+def energy_concentration(
+    eigen: Eigen, g: Float[Array, "N M"], thresholds: Float[Array, " T"]
+) -> Float[Array, " T"]:
+    """Eq. 11: the share of the signals' energy in eigenfunctions of large eigenvalue.
+
+        E(λ) = 1/M Σ_m Σ_{λ_i/λ_0 ≥ λ} |⟨φ_i, g_m⟩|² / ⟨g_m, g_m⟩
+
+    It lies between 0 and 1. (Printed, Eq. 11 has the square of ⟨g, g⟩; the paper's curves have it
+    as here.) Figures 4 and 11 take the mean off each image first, and so should a caller.
+
+    Args:
+      eigen: from `eigenfunctions`; all of them, or as many as lie above the lowest threshold.
+      g: M signals, one a column.
+      thresholds: λ, in units of the largest eigenvalue.
+
+    Raises:
+      ValueError: signals on another grid, or one that is zero.
+    """
+    energy = inner_products(eigen, g) ** 2
+    total = jnp.mean(g**2, axis=0)
+    _check_not_zero(total)
+    share = jnp.mean(energy / total, axis=1)
+    above = eigen.values / eigen.values.max() >= jnp.asarray(thresholds)[:, None]
+    return above @ share
+
+
+def _check_not_zero(total):
+    if not isinstance(total, jax.core.Tracer) and not (total > 0).all():
+        raise ValueError("g has a signal that is zero; leave it out.")
+
+
+def energy_from_products(
+    apply: Matvec,
+    g: Float[Array, "N M"],
+    thresholds: Float[Array, " T"],
+    largest: float | Array,
+    *,
+    steps: int = 48,
+) -> Float[Array, " T"]:
+    """Eq. 11, the whole curve, from products with Θ alone.
+
+    The share of g's energy per eigenvalue is a measure on the line. Lanczos, started at g, gives
+    its Gauss quadrature (Golub and Welsch 1969): `steps` points with weights, exact for every
+    polynomial of degree 2·steps − 1. Eigenvalues far apart, the leading ones, are points of their
+    own; where they lie close the curve climbs in small steps around the exact one, off by at most
+    one point's weight. A slider can have that; all N eigenfunctions take far too long.
+
+    Args:
+      apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
+      g: M signals, one a column.
+      thresholds: λ, in units of the largest eigenvalue.
+      largest: the largest eigenvalue, as `leading` returns it; g alone may not see it.
+      steps: more of them, finer steps.
+
+    Raises:
+      ValueError: steps out of range, or a signal that is zero.
+    """
+    if not 1 <= steps <= len(g):
+        raise ValueError(f"energy_from_products: steps={steps} must lie between 1 and {len(g)}.")
+    _check_not_zero(jnp.sum(g**2, axis=0))
+
+    def measure(one):
+        def step(i, state):
+            basis, image, q = state
+            w = apply(q[:, None])[:, 0]
+            basis, image = basis.at[:, i].set(q), image.at[:, i].set(w)
+            for _ in range(2):  # as in `leading`
+                w = w - basis @ (basis.T @ w)
+            return basis, image, w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(w.dtype).tiny)
+
+        empty = jnp.zeros((len(g), steps), g.dtype)
+        state = empty, empty, one / jnp.linalg.norm(one)
+        basis, image, _ = lax.fori_loop(0, steps, step, state)
+        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
+        return values / len(g), mix[0] ** 2
+
+    with jax.default_matmul_precision("highest"):
+        values, weights = jax.vmap(measure, in_axes=1)(g)
+    above = values / largest >= jnp.asarray(thresholds)[:, None, None]
+    return jnp.mean(jnp.sum(weights * above, axis=-1), axis=-1)
+
+
+def kernel_norm(
+    eigen: Eigen, g: Float[Array, "N M"], cutoff: float | Array = 1e-6
+) -> Float[Array, " M"]:
+    """Eq. 10: ‖g‖²_Θ = Σ_i |⟨φ_i, g⟩|² / λ_i, how hard g is to learn.
+
+    A finite network's kernel has eigenvalues down to rounding, where a picture always has some
+    energy: the sum would be noise. So λ_i counts as at least cutoff · λ_0. A network that is
+    trained for a finite time does not see those eigenfunctions either.
+
+    Args:
+      eigen: all eigenfunctions.
+      g: M signals, one a column.
+      cutoff: the smallest eigenvalue that counts, in units of the largest.
+    """
+    floor = cutoff * eigen.values.max()
+    return jnp.sum(
+        inner_products(eigen, g) ** 2 / jnp.maximum(eigen.values, floor)[:, None], axis=0
+    )
+
+
+def centroids(functions: Float[Array, "N K"], shape: tuple[int, ...]) -> Float[Array, " K"]:
+    """Spectral centroid of each eigenfunction, in cycles per grid length (`spectra.centroid`).
+
+    Args:
+      functions: one a column, on a grid of `shape`.
+      shape: (H, W), or (N,) for a line.
+
+    Raises:
+      ValueError: a grid of another size or of more than two axes.
+    """
+    if len(shape) > 2 or np.prod(shape) != len(functions):
+        raise ValueError(
+            f"centroids: shape={shape} must be (H, W) or (N,) and hold {len(functions)}."
+        )
+    pictures = functions.T.reshape(-1, *shape, *((1,) * (3 - len(shape))))
+    return jax.vmap(lambda picture: spectra.centroid(spectra.centred(picture)))(pictures)
