@@ -287,11 +287,12 @@ class _Arrays(pickle.Unpickler):
     """Admits the names by which NumPy rebuilds an array, and no other."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return super().find_class("numpy._core.multiarray", name)  # renamed by NumPy 2
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is refused.")
+        module = module.replace("numpy.core", "numpy._core")  # renamed by NumPy 2
+        if f"{module}.{name}" not in {
+            "numpy.ndarray", "numpy.dtype", "numpy._core.multiarray._reconstruct",
+        }:  # fmt: skip
+            raise pickle.UnpicklingError(f"{module}.{name} is refused.")
+        return super().find_class(module, name)
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
