@@ -12,7 +12,7 @@ import numpy as np
 
 from inrlib import networks, plots, signals, spectra
 from inrlib.explorers.parts import beside, choose
-from inrlib.fitting import fit, readout
+from inrlib.fitting import readout, training
 from inrlib.live import Explorer, choice, knob, named, slider
 from inrlib.live.explorer import Frame
 from inrlib.networks import FFN, SIREN, SingleFrequency
@@ -40,8 +40,9 @@ def _follow(
 
     def train(**settings):
         start = networks.tune(theta, **settings)
-        options = {"steps": steps, "learning_rate": learning_rate, "progress": False}
-        yield 1.0, look(fit(network, start, *samples, **options).theta)
+        options = {"steps": steps, "learning_rate": learning_rate, "stretch": 40}
+        for stage in training(network, start, *samples, **options):
+            yield stage.step / steps, look(stage.theta)
 
     return compute, train
 
