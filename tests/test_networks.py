@@ -152,11 +152,6 @@ def test_mlp_has_no_frequencies():
         networks.frequencies(MLP((8,)), networks.init(MLP((8,)), KEY, 2), 2)
 
 
-def test_count():
-    theta = networks.init(MLP((8, 4), 3), KEY, 2)
-    assert networks.count(theta) == (2 * 8 + 8) + (8 * 4 + 4) + (4 * 3 + 3)
-
-
 def test_sine_against_numpy():
     x = np.random.default_rng(0).uniform(-8192, 8192, 200_000).astype(np.float32)
     exact = x.astype(np.float64)
