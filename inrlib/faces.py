@@ -83,12 +83,12 @@ def load(
 
 
 def _take(
-    first: Sequence,
-    second: Sequence,
+    first: Sequence[str] | np.ndarray,
+    second: Sequence[str] | np.ndarray,
     training: int | None,
     validation: int | None,
     usual: tuple[int, int],
-) -> list[Sequence]:
+) -> list[Sequence[str] | np.ndarray]:
     taken = []
     for name, there, asked, default in zip(
         Faces._fields, (first, second), (training, validation), usual, strict=True

@@ -189,7 +189,7 @@ def _to_bytes(image: Image.Image, container: str | None, stored: str) -> Image.I
             f"picture: its pixels are of mode {image.mode}, without a white level; save it with 8 "
             "or 16 bits a channel."
         )
-    if ";16" in stored and 0 < max(high for _, high in _extrema(image)) < 64:
+    if ";16" in stored and max(high for _, high in _extrema(image)) < 64:
         raise ValueError(  # Pillow keeps the upper 8 of 16 bits of a colour
             "picture: its 16 bits a colour hold 14 or fewer, of which too little could be read; "
             "save it with 8 bits a colour, or brightened to the whole range."

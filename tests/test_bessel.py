@@ -130,6 +130,7 @@ def test_sine_layers_are_those_of_a_siren():
     np.testing.assert_allclose(direct(net, r), network.apply(theta, r), rtol=1e-10)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_sine_layers_want_a_three_layer_siren():
     for network in (networks.FFN(widths=(4,)), networks.SIREN(widths=(4, 4))):
         theta = networks.init(network, jax.random.key(0), 1, jnp.float64)

@@ -46,7 +46,7 @@ def test_combinations_check_their_arguments(T, order):
 @pytest.mark.parametrize("seed", range(6))
 def test_harmonic_set_lists_every_frequency_once(seed):
     rng = np.random.default_rng(seed)
-    T, D, K, L = rng.integers(1, 4), rng.integers(1, 4), rng.integers(1, 4), rng.integers(1, 4)
+    T, D, K, L = rng.integers(1, 4, 4).tolist()
     k = rng.integers(-2, 3, (T, D))
     reached = {}
     for s in product(range(-(K ** (L - 1)), K ** (L - 1) + 1), repeat=T):
@@ -76,6 +76,7 @@ def test_harmonic_set_checks_degree_and_layers(degree, depth):
         harmonics.harmonic_set(np.ones((1, 1)), degree, depth)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_harmonic_set_wants_a_row_per_frequency():
     with pytest.raises(ValueError, match=r"\(T, D\)"):
         harmonics.harmonic_set(np.ones(3), 2, 2)

@@ -231,6 +231,7 @@ def test_least_squares_is_best_where_the_network_is():
     assert error("least squares") < 0.9 * error("chebyshev")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_fit_polynomial_checks_its_arguments():
     network = networks.SIREN(widths=(4,), mapping_width=4)
     theta = networks.init(network, jax.random.key(0), 1, jnp.float64)
