@@ -1,31 +1,62 @@
-"""Representing a signal: one compiled training loop, and the exact fit of the last layer.
+"""Representing a signal: training, and the exact fit of the last layer.
 
     θ* = argmin ½ mean |f_θ(r) − g(r)|²
 
-`fit` runs the paper's protocol: a first-order optimiser on all samples, or on random ones. The
-whole loop is one compiled function whose length is an argument: neither more steps, nor a snapshot,
-nor a slider compiles it again. That is why it is a `fori_loop` and not a `scan`, whose length is
-part of the program. `fit_many` trains a stack of networks in the same loop.
+`fit` runs the paper's protocol: a first-order optimiser on all samples, or on random ones, in the
+compiled loop of `loop`. `fit_many` trains a stack of networks at once, and `training` hands back
+what there is after every few steps. The numbers of `theta` set the type of all others.
+
+>>> from inrlib import networks, signals
+>>> network, r = networks.SIREN((8,), mapping_width=8), signals.grid(16)
+>>> theta = networks.init(network, jax.random.key(0), dims=1)
+>>> fit(network, theta, r, signals.tone(2, r), steps=9, progress=False).psnr.shape
+(10,)
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
-from tqdm.auto import tqdm
+from jaxtyping import Array, Float, Shaped
 
-from inrlib.networks import INR, Theta
+from inrlib import loop
+from inrlib.checks import (
+    apply,
+    check_memory,
+    check_module,
+    check_network,
+    free_memory,
+    numbers,
+    pair,
+    precision,
+    whole,
+)
+from inrlib.loop import Stretch
+from inrlib.networks import INR, Theta, function
 
-__all__ = ["Fit", "Progress", "evaluate", "fit", "fit_many", "free_memory", "psnr", "readout"]
+__all__ = [
+    "Fit",
+    "Stage",
+    "descend",
+    "evaluate",
+    "fit",
+    "fit_many",
+    "free_memory",
+    "psnr",
+    "readout",
+    "training",
+]
 
-Samples = tuple[Float[Array, "N D"], Float[Array, "*B N C"]]
+Coordinates = Shaped[Array | np.ndarray, "N D"]
+Values = Shaped[Array | np.ndarray, "*B N C"]
+Optimizer = Callable[[Any], optax.GradientTransformation] | optax.GradientTransformation
 
 
 class Fit(NamedTuple):
@@ -44,35 +75,56 @@ class Fit(NamedTuple):
     snapshots: Theta | None
 
 
+class Stage(NamedTuple):
+    """What `training` yields; it is the taker's to keep.
+
+    Attributes:
+      step: the number of finished steps.
+      theta: the numbers after them.
+      psnr: (step,) dB before each of these steps; `psnr` of `evaluate` is that of theta.
+      psnr_held_out: the same on the held-out samples, or None.
+    """
+
+    step: int
+    theta: Theta
+    psnr: Float[np.ndarray, "*B step"]
+    psnr_held_out: Float[np.ndarray, "*B step"] | None
+
+
 def psnr(
     f: Float[Array, "*B N C"], g: Float[Array, "*B N C"], peak: float = 1.0
 ) -> Float[Array, "*B"]:
     """Peak signal-to-noise ratio in dB: 10 log10(peak² / mean |f − g|²) over the last two axes."""
-    return _decibels(jnp.mean((f - g) ** 2, axis=(-2, -1)), peak)
+    return decibels(jnp.mean((f - g) ** 2, axis=(-2, -1)), peak)
 
 
-def _decibels(mean_square: Array, peak: float) -> Array:
+def decibels(mean_square: Array, peak: float | Array = 1.0) -> Array:
+    """10 log10(peak² / mean square)."""
     return 10 * (2 * jnp.log10(peak) - jnp.log10(mean_square))
 
 
-@partial(jax.jit, static_argnums=0)
-def evaluate(network: INR, theta: Theta, r: Float[Array, "N D"]) -> Float[Array, "N C"]:
-    """f_θ(r), compiled once per architecture and grid."""
-    return network.apply(theta, r)
+def evaluate(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> Float[Array, "N C"]:
+    """f_θ(r), compiled once per architecture and grid.
+
+    Raises:
+      ValueError: what is no network, see `fit`.
+    """
+    check_module(network)
+    return apply(network, theta, r)
 
 
 def fit(
-    network: INR,
+    network: nn.Module,
     theta: Theta,
-    r: Float[Array, "N D"],
-    g: Float[Array, "*B N C"],
+    r: Coordinates,
+    g: Values,
     *,
     steps: int = 2000,
-    learning_rate: float | Float[Array, "*B"] = 1e-4,
-    optimizer: Callable[[Array], optax.GradientTransformation] = optax.adam,
+    learning_rate: float | Float[Array, "*B"] | optax.Schedule = 1e-4,
+    optimizer: Optimizer = optax.adam,
     batch: int | None = None,
     key: Array | None = None,
-    held_out: Samples | None = None,
+    held_out: tuple[Coordinates, Values] | None = None,
     snapshots: Sequence[int] = (),
     peak: float = 1.0,
     progress: bool | Callable[[int], None] = True,
@@ -81,11 +133,14 @@ def fit(
     """Trains `theta["params"]` on ½ mean |f − g|².
 
     Args:
-      network, theta: from `networks`; theta["fixed"] is not touched.
-      r, g: the samples (N, D) and (N, C). float32 in, float32 throughout; float64 likewise.
+      network, theta: from `networks`, or any Flax Linen module that makes (N, C) of (N, D) and its
+        numbers; only theta["params"] is trained.
+      r, g: the samples (N, D) and (N, C). Integers, booleans and bytes are the numbers that they
+        are; for a picture in bytes `signals.samples` divides by 255.
       steps: number of optimiser steps.
-      learning_rate: an array argument of the compiled loop.
-      optimizer: a function of the learning rate, such as `optax.adam` or `optax.sgd`.
+      learning_rate: an array argument of the compiled loop; or an optax schedule, which is not.
+      optimizer: a function of the learning rate, such as `optax.adam` or `optax.sgd`; or what it
+        returns, which has its own learning rate and makes the loop compile again.
       batch: samples drawn (with replacement) at each step; None takes all of them.
       key: for the draw of the batches; needed with `batch`.
       held_out: (r, g) on which the PSNR is followed too.
@@ -98,49 +153,32 @@ def fit(
       A `Fit`.
 
     Raises:
-      ValueError: shapes that do not fit, NaN in the samples, steps or batch out of range, or more
-        samples than the device's memory holds activations for.
+      ValueError: shapes that do not fit, NaN in the samples, steps or batch out of range, more
+        samples than the device's memory holds activations for, or what is no network.
       FloatingPointError: the loss left the finite numbers; the step is named.
     """
-    _check(network, theta, (r, g), steps, batch, key, snapshots, many)
-    if held_out is not None:
-        _check_samples("held_out", *held_out)
-        held_out = _spread(held_out)
-    learning_rate = jnp.asarray(learning_rate)
-    problem = _Problem(network, optimizer, batch, many)
-    arrays = (_spread((r, g)), held_out, theta["fixed"], learning_rate, peak)
-    key = jax.random.key(0) if key is None else key
-    state = _start(problem, theta["params"], learning_rate, steps, g.dtype, held_out is not None)
-
-    kept, here = {}, 0
-    marks = np.linspace(0, steps, min(steps, 50) + 1).astype(int).tolist()
-    with Progress(progress, steps) as report:
-        for stop in sorted({*marks, *snapshots}):
-            state = _advance(problem, state, arrays, key, here, stop)
-            _check_finite(np.asarray(state[2][0])[..., here:stop], here)
-            here = stop
-            if stop in snapshots:
-                kept[stop] = {"params": jax.tree.map(jnp.copy, state[0]), "fixed": theta["fixed"]}
-            report(stop)
-
-    params, _, curves = state
-    ends = _measure(problem, params, arrays)
+    rule, state, arrays = _prepare(
+        network, theta, r, g, steps=steps, learning_rate=learning_rate, optimizer=optimizer,
+        batch=batch, key=key, held_out=held_out, peak=peak, many=many,
+    )  # fmt: skip
+    steps = int(steps)
+    state, kept = loop.run(
+        rule, state, arrays, steps, -(-steps // 50), snapshots=snapshots, progress=progress
+    )
+    ends = rule.measure(state.shown, arrays)
     curves = [
-        np.append(np.asarray(curve)[..., :steps], np.asarray(end)[..., None], axis=-1)
-        for curve, end in zip(curves, ends, strict=True)
+        np.append(curve, np.asarray(end)[..., None], axis=-1)
+        for curve, end in zip(loop.curves(state), ends, strict=True)
     ]
-    stack = lambda *leaves: jnp.stack(leaves, axis=int(many))
     return Fit(
-        theta={"params": params, "fixed": theta["fixed"]},
+        theta={**theta, "params": state.shown},
         psnr=curves[0],
-        psnr_held_out=curves[1] if held_out else None,
-        snapshots=jax.tree.map(stack, *(kept[stop] for stop in snapshots)) if kept else None,
+        psnr_held_out=curves[1] if held_out is not None else None,
+        snapshots=loop.stacked([{**theta, "params": params} for params in kept], axis=int(many)),
     )
 
 
-def fit_many(
-    network: INR, thetas: Theta, r: Float[Array, "N D"], g: Float[Array, "*B N C"], **options
-) -> Fit:
+def fit_many(network: nn.Module, thetas: Theta, r: Coordinates, g: Values, **options: Any) -> Fit:
     """`fit` for B networks of one architecture at once: seeds, settings or targets.
 
     Args:
@@ -155,108 +193,150 @@ def fit_many(
     return fit(network, thetas, r, g, many=True, **options)
 
 
-def _start(problem, params, learning_rate, steps, dtype, has_held_out):
-    """What the loop carries: parameters, the optimiser's state, and a buffer for each curve.
+def training(
+    network: nn.Module,
+    theta: Theta,
+    r: Coordinates,
+    g: Values,
+    *,
+    stretch: Stretch = 40,
+    steps: int = 2000,
+    **options: Any,
+) -> Iterator[Stage]:
+    """`fit` as it goes: the first numbers, and those after every stretch of steps.
 
-    The buffers' length is a power of two, so that most numbers of steps share one program.
+    Nothing happens before the next stage is asked for, and a dropped generator leaves nothing over.
+    The numbers are those of `fit` to the last bit, however the stretches are cut.
+
+    Args:
+      network, theta, r, g, steps: as `fit`.
+      stretch: steps between two stages; or a function of nothing that is asked for it before each
+        stretch, so that their length can follow the time they take.
+      options: as `fit`, without `snapshots` and `progress`.
+
+    Raises:
+      As `fit`: ValueError here, FloatingPointError at the stage that failed.
     """
-    begin = problem.over_members(problem.optimizer(learning_rate.min()).init, 0)
-    members = jax.tree.leaves(params)[0].shape[:1] if problem.many else ()
-    room = 1 << max(11, (steps - 1).bit_length())
-    curves = [jnp.full((*members, room), jnp.nan, dtype)] * (1 + has_held_out)
-    # A copy, because the loop works in place.
-    return jax.tree.map(jnp.array, (params, begin(params), curves))
+    rule, state, arrays = _prepare(network, theta, r, g, steps=steps, **options)
+
+    def stage(state: loop.State) -> Stage:
+        curves = [*loop.curves(state), None]
+        return Stage(state.step, {**theta, "params": state.shown}, *curves[:2])
+
+    return map(stage, loop.stretches(rule, state, arrays, int(steps), stretch))
 
 
-class _Problem(NamedTuple):
-    """What is static: a new one compiles a new program, a new number never does."""
+def descend(
+    loss: Callable[[Any], Array], params: Any, rate: float | Array, steps: int | Array
+) -> Any:
+    """Gradient descent, `steps` times θ ← θ − rate ∇loss(θ), to be compiled by whoever calls it.
 
-    network: INR
-    optimizer: Callable
+    rate and steps may be traced, so that a slider moves them.
+    """
+    slope = jax.grad(loss)
+    return jax.lax.fori_loop(
+        0, steps, lambda _, params: downhill(params, slope(params), rate), params
+    )
+
+
+def downhill(params: Any, gradient: Any, rate: float | Array) -> Any:
+    """One such step. JAX's gradient by a complex number is the conjugate of the steepest ascent."""
+    return jax.tree.map(lambda p, d: p - rate * jnp.conj(d), params, gradient)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The rule of `fit`: shown are the parameters, hidden is the optimiser's state."""
+
+    network: nn.Module
+    optimizer: Optimizer
     batch: int | None
     many: bool
 
-    def mean_square(self, params, fixed, r, g):
-        return jnp.mean((self.network.apply({"params": params, "fixed": fixed}, r) - g) ** 2)
+    trouble: ClassVar[str] = "fit: the loss is not finite at step {step}; lower learning_rate."
+
+    def transformation(self, rate) -> optax.GradientTransformation:
+        return self.optimizer(rate) if callable(self.optimizer) else self.optimizer
+
+    def begin(self, params, rate):
+        return self.over_members(self.transformation(rate.min()).init, 0)(params)
+
+    def mean_square(self, params, rest, r, g):
+        return jnp.mean((function(self.network, rest)(params, r) - g) ** 2)
 
     def over_members(self, function, *axes):
         return jax.vmap(function, in_axes=axes) if self.many else function
+
+    def levels(self, params, rest, sets, peak):
+        """PSNR in dB on each set of samples."""
+        each = lambda g: self.over_members(self.mean_square, 0, 0, None, _target_axis(g))
+        return tuple(decibels(each(g)(params, rest, r, g), peak) for r, g in sets)
+
+    @partial(jax.jit, static_argnums=0)
+    def measure(self, params, arrays):
+        sets, rest, _, peak, _ = arrays
+        return self.levels(params, rest, sets, peak)
+
+    def __call__(self, i, params, opt_state, arrays):
+        ((r, g), *held_out), rest, rates, peak, key = arrays
+
+        def one(params, opt_state, rest, r, g, rate):
+            half = lambda params: self.mean_square(params, rest, r, g) / 2
+            loss, gradient = jax.value_and_grad(half)(params)
+            gradient = jax.tree.map(jnp.conj, gradient)  # as in `downhill`
+            updates, opt_state = self.transformation(rate).update(gradient, opt_state, params)
+            return optax.apply_updates(params, updates), opt_state, decibels(2 * loss, peak)
+
+        step = self.over_members(one, 0, 0, 0, None, _target_axis(g), 0 if rates.ndim else None)
+        seen = (r, g)
+        if self.batch is not None:
+            pick = jax.random.randint(jax.random.fold_in(key, i), (self.batch,), 0, len(r))
+            seen = (r[pick], g[..., pick, :])
+        after, opt_state, level = step(params, opt_state, rest, *seen, rates)
+        return after, opt_state, (level, *self.levels(params, rest, held_out, peak))
 
 
 def _target_axis(g):
     return 0 if g.ndim == 3 else None
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(problem: _Problem, state, arrays, key, start, stop):
-    """Steps start … stop − 1. Both are traced, so that any stretch is the same program."""
-    (r, g), held_out, fixed, learning_rate, peak = arrays
-
-    def one(params, opt_state, fixed, r, g, rate):
-        half = lambda params: problem.mean_square(params, fixed, r, g) / 2
-        loss, gradient = jax.value_and_grad(half)(params)
-        updates, opt_state = problem.optimizer(rate).update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, _decibels(2 * loss, peak)
-
-    rate_axis = 0 if learning_rate.ndim else None
-    step = problem.over_members(one, 0, 0, 0, None, _target_axis(g), rate_axis)
-
-    def body(i, state):
-        params, opt_state, curves = state
-        seen = (r, g)
-        if problem.batch is not None:
-            pick = jax.random.randint(jax.random.fold_in(key, i), (problem.batch,), 0, len(r))
-            seen = (r[pick], g[..., pick, :])
-        after, opt_state, level = step(params, opt_state, fixed, *seen, learning_rate)
-        levels = [level]
-        if held_out is not None:
-            levels += _levels(problem, params, fixed, [held_out], peak)
-        curves = [c.at[..., i].set(d) for c, d in zip(curves, levels, strict=True)]
-        return after, opt_state, curves
-
-    return jax.lax.fori_loop(start, stop, body, state)
-
-
-def _levels(problem, params, fixed, sets, peak):
-    """PSNR in dB on each set of samples."""
-    return [
-        _decibels(
-            problem.over_members(problem.mean_square, 0, 0, None, _target_axis(g))(
-                params, fixed, r, g
-            ),
-            peak,
+def _prepare(
+    network, theta, r, g, *, steps, learning_rate=1e-4, optimizer=optax.adam, batch=None, key=None,
+    held_out=None, peak=1.0, many=False,
+):  # fmt: skip
+    """The rule, the state before the first step, and what the rule reads."""
+    steps = whole("steps", steps)
+    batch = None if batch is None else whole("batch", batch)
+    if batch is not None and key is None:
+        raise ValueError(f"batch={batch} needs key=jax.random.key(…) to draw the samples.")
+    if not (np.isfinite(peak) and peak > 0):
+        raise ValueError(f"peak={peak} must be a finite number greater than 0.")
+    dtype, members = precision(theta), _members(theta) if many else ()
+    data = [pair("fit", r, g, dtype)]
+    if held_out is not None:
+        data.append(pair("held_out", *held_out, dtype))
+    _check_sets(data, check_network(network, theta, data[0][0], many), members, many)
+    _check_activations(network, batch or len(data[0][0]), members, dtype)
+    if callable(learning_rate):  # a schedule
+        optimizer, learning_rate = optimizer(learning_rate), 1e-4
+    elif not callable(optimizer) and np.any(np.not_equal(learning_rate, 1e-4)):
+        raise ValueError(
+            "learning_rate: an optax object has its own; leave it out, or give the function that "
+            "makes it, such as optimizer=optax.adam."
         )
-        for r, g in sets
-    ]
+    rates = numbers("learning_rate", learning_rate, dtype)
+    if rates.shape not in {(), members}:
+        raise ValueError(f"learning_rate: shape {rates.shape} must be () or {members}.")
+    rule = _Training(network, optimizer, batch, many)
+    rest = {collection: leaves for collection, leaves in theta.items() if collection != "params"}
+    key = jax.random.key(0) if key is None else key
+    arrays = (tuple(map(_spread, data)), rest, rates, jnp.asarray(peak, dtype), key)
+    params = jax.tree.map(jnp.asarray, theta["params"])
+    levels = (jax.ShapeDtypeStruct(members, dtype),) * len(data)
+    return rule, loop.begin(params, rule.begin(params, rates), levels, steps), arrays
 
 
-@partial(jax.jit, static_argnums=0)
-def _measure(problem: _Problem, params, arrays):
-    data, held_out, fixed, _, peak = arrays
-    return _levels(problem, params, fixed, [data] + ([held_out] if held_out else []), peak)
-
-
-class Progress:
-    """A tqdm bar, the caller's own function, or silence."""
-
-    def __init__(self, progress: bool | Callable[[int], None], steps: int):
-        self.bar = tqdm(total=steps, leave=False, unit="step") if progress is True else None
-        self.tell = progress if callable(progress) else lambda step: None
-
-    def __enter__(self):
-        return self.report
-
-    def report(self, step: int) -> None:
-        if self.bar is not None:
-            self.bar.update(step - self.bar.n)
-        self.tell(step)
-
-    def __exit__(self, *error):
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _spread(samples: Samples) -> Samples:
+def _spread(samples: tuple[Array, Array]) -> tuple[Array, Array]:
     """Samples split over all devices, when there are several and the split comes out even."""
     devices = jax.devices()
     if len(devices) == 1 or len(samples[0]) % len(devices):
@@ -273,9 +353,9 @@ def _spread(samples: Samples) -> Samples:
 def readout(
     network: INR,
     theta: Theta,
-    r: Float[Array, "N D"],
-    g: Float[Array, "N C"],
-    ridge: float = 1e-5,
+    r: Coordinates,
+    g: Shaped[Array | np.ndarray, "N C"],
+    ridge: float | Array = 1e-5,
 ) -> Theta:
     """The network with its last layer fitted exactly, everything before it left at `theta`.
 
@@ -292,72 +372,57 @@ def readout(
       theta with another `readout` layer. The function may be jitted and vmapped.
 
     Raises:
-      ValueError: samples that do not fit each other.
+      ValueError: samples that do not fit each other or the network, or more of them than the
+        device's memory holds the decomposition for.
     """
-    _check_shapes("readout", r, g)
+    if not isinstance(network, INR):
+        raise ValueError(
+            f"readout: {type(network).__name__} is no INR, so that its last layer is not known; "
+            "make it a subclass of networks.INR."
+        )
+    r, g = pair("readout", r, g, precision(theta))
+    _check_sets([(r, g)], network.outputs, (), False)
+    width = network.widths[-1] if network.widths else getattr(network, "mapping_width", 0)
+    # Z, Z with its ones, what LAPACK makes of it, and U.
+    check_memory("the decomposition", len(r), 5 * (width + 1) * r.dtype.itemsize)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
     inverse = s / (s**2 + (ridge * s[0]) ** 2)
     W = Vt.T @ (inverse[:, None] * (U.T @ (g - network.offset)))
     layer = {"kernel": W[:-1], "bias": W[-1]}
-    return {"params": dict(theta["params"]) | {"readout": layer}, "fixed": theta["fixed"]}
+    return {**theta, "params": dict(theta["params"]) | {"readout": layer}}
 
 
-def _check(network, theta, data, steps, batch, key, snapshots, many) -> None:
-    _check_samples("fit", *data)
-    r, g = data
-    if g.shape[-1] != network.outputs:
+def _check_sets(data, outputs: int, members: tuple, many: bool) -> None:
+    """Whether the samples, and the held-out ones, are for this network and these members."""
+    dims = data[0][0].shape[1]
+    for name, (r, g) in zip(("g", "held_out"), data, strict=False):
+        if g.shape[-1] != outputs:
+            raise ValueError(
+                f"{name}: {g.shape[-1]} channels for a network with outputs={outputs}; "
+                "convert the signal or change the network."
+            )
+        if g.ndim != 2 and not many:
+            raise ValueError(f"{name}: shape={g.shape} is a stack of targets; use fit_many.")
+        if g.ndim == 3 and g.shape[:1] != members:
+            raise ValueError(
+                f"{name}: {len(g)} targets for {members[0]} networks; give one, or one for each."
+            )
+        if r.shape[1] != dims:
+            raise ValueError(f"{name}: {r.shape[1]} coordinates where r has {dims}.")
+
+
+def _members(thetas: Theta) -> tuple[int]:
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
+    if len(sizes) != 1 or sizes == {()}:
         raise ValueError(
-            f"g: {g.shape[-1]} channels for a network with outputs={network.outputs}; "
-            "convert the signal or change the network."
+            "fit_many: every leaf of thetas needs the same leading axis; jax.vmap(init) makes it."
         )
-    if g.ndim != 2 and not many:
-        raise ValueError(f"g: shape={g.shape} is a stack of targets; use fit_many.")
-    if steps < 1:
-        raise ValueError(f"steps={steps} must be at least 1.")
-    if batch is not None and (batch < 1 or key is None):
-        raise ValueError(f"batch={batch} must be at least 1 and needs key=jax.random.key(…).")
-    if any(not 0 <= stop <= steps for stop in snapshots):
-        raise ValueError(f"snapshots={list(snapshots)} must lie between 0 and steps={steps}.")
-    members = jax.tree.leaves(theta["params"])[0].shape[0] if many else 1
-    widths = sum(network.widths) + getattr(network, "mapping_width", 0)
-    needed = 4 * members * (batch or len(r)) * widths * g.dtype.itemsize
-    if needed > (free := free_memory()):
-        raise ValueError(
-            f"r: {batch or len(r):,} samples need about {needed / 2**30:.1f} GiB of activations "
-            f"and the device has {free / 2**30:.1f} GiB; pass batch=… or a coarser grid."
-        )
+    return sizes.pop()
 
 
-def free_memory() -> int:
-    """Bytes that the default device can still give."""
-    stats = jax.devices()[0].memory_stats()
-    if stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages)
-
-
-def _check_samples(name: str, r, g) -> None:
-    _check_shapes(name, r, g)
-    if not (jnp.isfinite(r).all() and jnp.isfinite(g).all()):
-        raise ValueError(f"{name}: the samples contain NaN or infinity; replace them first.")
-
-
-def _check_shapes(name: str, r, g) -> None:
-    if r.ndim != 2 or g.ndim not in (2, 3) or r.shape[0] != g.shape[-2]:
-        raise ValueError(
-            f"{name}: coordinates {r.shape} and values {g.shape} must be (N, D) and (N, C)."
-        )
-
-
-def _check_finite(levels: Float[np.ndarray, "*B steps"], start: int) -> None:
-    bad = ~np.isfinite(levels)
-    # A loss of exactly zero has infinite PSNR and is no failure.
-    bad &= ~np.isposinf(levels)
-    if bad.any():
-        step = start + int(np.argwhere(bad)[:, -1].min())
-        raise FloatingPointError(
-            f"fit: the loss is not finite at step {step}; lower learning_rate."
-        )
+def _check_activations(network, count: int, members: tuple, dtype) -> None:
+    widths = sum(getattr(network, "widths", ())) + getattr(network, "mapping_width", 0)
+    each = 4 * np.prod(members, dtype=int) * widths * np.dtype(dtype).itemsize
+    check_memory("activations", count, each, "pass batch=… or ")

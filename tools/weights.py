@@ -14,7 +14,7 @@ from time import perf_counter
 import jax
 import jax.numpy as jnp
 
-from inrlib import faces, metalearning, networks, signals
+from inrlib import faces, metalearning, networks, signals, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2)  # of the first numbers and the batches; of single_image also the image
@@ -106,8 +106,8 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
             notes |= {"axes": ["seed"], "steps": steps[-1:]}
             if len(steps) > 1:
                 along = notes | {"axes": ["steps"], "steps": steps, "seed": SEEDS[:1]}
-                metalearning.save(folder / "maml_path.safetensors", network, path, **along)
-        metalearning.save(folder / f"{name}.safetensors", network, kept, **notes)
+                weights.save(folder / "maml_path.safetensors", network, path, **along)
+        weights.save(folder / f"{name}.safetensors", network, kept, **notes)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,9 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--small", action="store_true", help="a hundredth of the steps, narrow networks"
     )
-    parser.add_argument("--folder", type=Path, default=metalearning.FOLDER, help="where to write")
+    parser.add_argument("--folder", type=Path, default=weights.FOLDER, help="where to write")
     options = parser.parse_args(arguments)
-    if options.small and options.folder == metalearning.FOLDER:
+    if options.small and options.folder == weights.FOLDER:
         parser.error("--small would overwrite the package's weights; give a --folder")
     minutes = estimate(options.small) / 60
     print(f"This will take about {minutes:.1f} minutes on this machine.", flush=True)

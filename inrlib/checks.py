@@ -1,0 +1,131 @@
+"""What a reader brings to training: numbers, samples, a network, and whether the memory holds them.
+
+What can be taken is brought into one type; what cannot is refused in one sentence with the remedy.
+
+>>> r, g = pair("fit", [[0.0], [0.5]], [[True], [False]], jnp.float32)
+>>> r.shape, g.ravel().tolist()
+((2, 1), [1.0, 0.0])
+"""
+
+import os
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from inrlib.inr import Theta
+
+__all__ = [
+    "apply", "check_memory", "check_module", "check_network", "free_memory", "numbers", "pair",
+    "precision", "whole",
+]  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=0)
+def apply(network: nn.Module, theta: Theta, r: Array) -> Any:
+    """f_θ(r), compiled once per architecture and grid."""
+    return network.apply(theta, r)
+
+
+def precision(theta: Theta) -> Any:
+    """float64 if any of the numbers is, else float32: what samples and rates are taken in."""
+    types = {jnp.asarray(leaf).dtype.name for leaf in jax.tree.leaves(theta)}
+    return jnp.float64 if types & {"float64", "complex128"} else jnp.float32
+
+
+def numbers(name: str, array: Any, dtype: Any) -> Array:
+    """Real numbers of any kind in one type."""
+    array = array if isinstance(array, jax.Array) else np.asarray(array)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer, np.bool_)):
+        raise ValueError(
+            f"{name}: {array.dtype} is no real number; give floats (of complex values the real and "
+            "the imaginary part as two channels)."
+        )
+    return jnp.asarray(array.astype(dtype))
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, also where it is written 1e3."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or not value >= least:
+        raise ValueError(f"{name}={value} must be at least {least}.")
+    if not np.isfinite(value) or value != int(value):
+        raise ValueError(f"{name}={value} must be a whole number.")
+    return int(value)
+
+
+def pair(name: str, r: Any, g: Any, dtype: Any) -> tuple[Array, Array]:
+    """Coordinates and values in one type, finite and of shapes that fit."""
+    r, g = numbers(f"{name}: r", r, dtype), numbers(f"{name}: g", g, dtype)
+    if r.ndim != 2 or g.ndim not in (2, 3) or r.shape[0] != g.shape[-2]:
+        raise ValueError(
+            f"{name}: coordinates {r.shape} and values {g.shape} must be (N, D) and (N, C)."
+        )
+    if not len(r):
+        raise ValueError(f"{name}: there are no samples; give at least one.")
+    known = [array for array in (r, g) if not isinstance(array, jax.core.Tracer)]
+    if not all(np.isfinite(np.asarray(array)).all() for array in known):
+        raise ValueError(f"{name}: the samples contain NaN or infinity; replace them first.")
+    return r, g
+
+
+def check_module(network: Any) -> None:
+    kind = type(network).__name__
+    if not isinstance(network, nn.Module):
+        raise ValueError(
+            f"network: {kind} is no Flax Linen module; an NNX class goes in as "
+            "flax.nnx.bridge.to_linen(Class, …)."
+        )
+    try:
+        hash(network)
+    except TypeError as error:
+        raise ValueError(
+            f"network: an attribute of {kind} is a list, a dict or an array, which has no hash; "
+            "use tuples such as widths=(64, 64), and keep arrays in theta."
+        ) from error
+
+
+def check_network(network: Any, theta: Theta, r: Array, many: bool = False) -> int:
+    """The channels that the network gives at r; what is no network to train is refused."""
+    check_module(network)
+    spec = lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[int(many) :], leaf.dtype)
+    kind = type(network).__name__
+    try:
+        f = apply.eval_shape(network, jax.tree.map(spec, theta), r)
+    except Exception as error:  # a module may raise anything
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"network: {kind} does not take these numbers at r of shape {r.shape}: {first}"
+        ) from error
+    if not isinstance(f, jax.ShapeDtypeStruct) or f.ndim != 2 or len(f) != len(r):
+        raise ValueError(
+            f"network: {kind} makes {jax.tree.map(jnp.shape, f)} of r {r.shape}; wrap it in a "
+            "module that gives one array (N, C)."
+        )
+    if not jnp.issubdtype(f.dtype, np.floating):
+        raise ValueError(
+            f"network: {kind} gives {f.dtype}; let it give real numbers, such as the real and the "
+            "imaginary part as two channels."
+        )
+    return f.shape[1]
+
+
+def check_memory(what: str, count: int, each: int, remedy: str = "pass ") -> None:
+    needed, free = count * each, free_memory()
+    if needed > free:
+        raise ValueError(
+            f"r: {count:,} samples need about {needed / 2**30:.1f} GiB for {what} and the device "
+            f"has {free / 2**30:.1f} GiB; {remedy}a coarser grid."
+        )
+
+
+def free_memory() -> int:
+    """Bytes that the default device can still give."""
+    stats = jax.devices()[0].memory_stats()
+    if stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages)
