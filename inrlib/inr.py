@@ -24,7 +24,7 @@ leaf that is, a family says itself: its `knob`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 import jax
@@ -75,7 +75,7 @@ class INR(nn.Module):
       ValueError: a size that is no whole number above 0, or an array as an attribute.
     """
 
-    widths: Sequence[int] = (256, 256, 256)
+    widths: Sequence[SupportsIndex] = (256, 256, 256)
     outputs: int = 1
     offset: float = 0.0
 

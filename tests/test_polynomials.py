@@ -43,7 +43,7 @@ def random_polynomials(rng, k, K, L, widths):
 
 def outside(rng, k, K, L, widths=None):
     """Energy of a random network by frequency, where H(Ω) is, and the set itself."""
-    widths = widths or tuple(rng.integers(1, 6, L - 1))
+    widths = widths or tuple(rng.integers(1, 6, L - 1).tolist())
     shape = no_alias(k, K ** (L - 1))
     energy = energies(random_polynomials(rng, k, K, L, widths)(grid(shape)), shape)
     H = harmonics.harmonic_set(2 * np.pi * k, K, L)
@@ -55,9 +55,9 @@ def outside(rng, k, K, L, widths=None):
 def test_theorem_1_no_energy_outside_the_set(D, seed):
     rng = np.random.default_rng([D, seed])
     T = rng.integers(1, 5)
-    K, L = rng.integers(1, 5), rng.integers(2, 5)
+    K, L = int(rng.integers(1, 5)), int(rng.integers(2, 5))
     while D == 3 and K ** (L - 1) > 27:  # the largest case has a test of its own
-        K, L = rng.integers(1, 5), rng.integers(2, 5)
+        K, L = int(rng.integers(1, 5)), int(rng.integers(2, 5))
     largest = {1: 20, 2: 4 if K ** (L - 1) <= 27 else 2, 3: 1}[D]
     k = rng.integers(-largest, largest + 1, (T, D))
     k[0, 0] = largest
