@@ -7,7 +7,7 @@ comma  := ,
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks bench weights gallery format lock clean
+.PHONY: help lab test check notebooks bench weights gallery format lock clean
 
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,6 +18,11 @@ lab: $(VENV)/ready        ## open JupyterLab on the notebooks (and let photograp
 
 test: $(VENV)/ready       ## unit tests, notebooks, browser tests
 	$(BIN)/pytest
+
+check: $(VENV)/ready      ## lint and unit tests, in three minutes: no notebooks, no browser
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/pytest -m 'not (notebook or browser or install or slow)'
 
 notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)
 	$(BIN)/python tools/notebooks.py --scale $(SCALE)

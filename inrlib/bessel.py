@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Complex, Float, Int, Real
 
 from inrlib.networks import SIREN, Theta, frequencies
 
@@ -35,7 +35,9 @@ __all__ = [
 ]
 
 
-def bessel(beta: Float[Array, "*N"], order: int) -> Float[Array, "*N 2*order+1"]:
+def bessel(
+    beta: float | Float[Array | np.ndarray, "*N"], order: int
+) -> Float[Array, "*N {2*order+1}"]:
     """J_s(β) for s = −order … order: the Fourier coefficients of exp(jβ sin t).
 
         J_s(β) = (1/2π) ∫ exp(j(β sin t − s t)) dt
@@ -68,12 +70,12 @@ def bessel(beta: Float[Array, "*N"], order: int) -> Float[Array, "*N 2*order+1"]
 class SineLayers(NamedTuple):
     """f(r) = wᵀ sin(W sin(Ω r + φ) + b) + c: Eq. 5 with biases, as arrays."""
 
-    Omega: Float[Array, "T D"]
-    phi: Float[Array, " T"]
-    W: Float[Array, "F T"]
-    b: Float[Array, " F"]
-    w: Float[Array, "F C"]
-    c: Float[Array, " C"]
+    Omega: Float[Array | np.ndarray, "T D"]
+    phi: Float[Array | np.ndarray, " T"]
+    W: Float[Array | np.ndarray, "F T"]
+    b: Float[Array | np.ndarray, " F"]
+    w: Float[Array | np.ndarray, "F C"]
+    c: Float[Array | np.ndarray, " C"]
 
 
 def sine_layers(network: SIREN, theta: Theta, dims: int) -> SineLayers:
@@ -97,7 +99,7 @@ def sine_layers(network: SIREN, theta: Theta, dims: int) -> SineLayers:
     )
 
 
-def amplitudes(net: SineLayers, s: Int[np.ndarray, "S T"]) -> Complex[Array, "S C"]:
+def amplitudes(net: SineLayers, s: Int[Array | np.ndarray, "S T"]) -> Complex[Array, "S C"]:
     """The complex amplitudes A_s of Eq. 6, for f(r) = c + Σ_s Im(A_s exp(j⟨s Ω, r⟩)).
 
         A_s = 2 exp(j⟨s, φ⟩) Σ_m w_m Π_t J_{s_t}(W_mt) · (cos b_m  if Σ s_t is odd, else j sin b_m)
@@ -134,8 +136,8 @@ def _amplitudes(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[Ar
 def expand(
     net: SineLayers,
     A: Complex[Array, "S C"],
-    s: Int[Array, "S T"],
-    r: Float[Array, "N D"],
+    s: Int[Array | np.ndarray, "S T"],
+    r: Float[Array | np.ndarray, "N D"],
 ) -> Float[Array, "N C"]:
     """c + Σ_s Im(A_s exp(j⟨s Ω, r⟩)): Eq. 6, summed over the s that are given."""
     angle = r @ (s.astype(r.dtype) @ net.Omega).T
@@ -153,17 +155,17 @@ def truncation_bound(net: SineLayers, order: int) -> Float[Array, " C"]:
     """
     B = jnp.sum(jnp.abs(net.W), axis=1)
     T = net.W.shape[1]
-    tails = jnp.minimum(jnp.exp2(T) * _exponential_tail(B / 2, order), _exponential_tail(B, order))
+    tails = jnp.minimum(2.0**T * _exponential_tail(B / 2, order), _exponential_tail(B, order))
     return tails @ jnp.abs(net.w)
 
 
-def _exponential_tail(x: Float[Array, "*N"], order: int) -> Float[Array, "*N"]:
+def _exponential_tail(x: Float[Array | np.ndarray, "*N"], order: int) -> Float[Array, "*N"]:
     """Σ_{n > order} xⁿ/n! = exp(x) P(order + 1, x), P the regularised incomplete gamma function."""
     return jnp.exp(x) * jax.scipy.special.gammainc(order + 1.0, x)
 
 
 def lattice_spectrum(
-    net: SineLayers, k: Int[np.ndarray, "T D"], shape: tuple[int, ...], order: int = 10
+    net: SineLayers, k: Real[Array | np.ndarray, "T D"], shape: tuple[int, ...], order: int = 10
 ) -> Complex[Array, "*shape C"]:
     """The DFT of the sine network on [0, 1)^D for Ω = 2πk, from Bessel sequences alone.
 
@@ -222,7 +224,9 @@ def _lattice_spectrum(net, k, shape, order):
 # Bandwidth ---------------------------------------------------------------------------------------
 
 
-def carson(beta: float | Array, frequency: float | Array) -> float | Array:
+def carson(
+    beta: float | Array | np.ndarray, frequency: float | Array | np.ndarray
+) -> float | Array | np.ndarray:
     """Carson's rule: sin(β sin(2πf r)) lies in [−(β + 1) f, (β + 1) f], nearly.
 
     Returns:
@@ -232,8 +236,10 @@ def carson(beta: float | Array, frequency: float | Array) -> float | Array:
 
 
 def occupied_bandwidth(
-    frequency: Float[Array, " N"], power: Float[Array, " N"], share: float = 0.99
-) -> Float[Array, ""]:
+    frequency: Real[Array | np.ndarray, " N"],
+    power: Float[Array | np.ndarray, " N"],
+    share: float = 0.99,
+) -> Real[Array, ""]:
     """The smallest |frequency| within which a share of the power lies.
 
     Raises:
@@ -247,7 +253,7 @@ def occupied_bandwidth(
     return frequency[rank][jnp.argmax(inside >= share * inside[-1])]
 
 
-def order_power(W: Float[Array, "*F T"], order: int) -> Float[Array, "*F order+1"]:
+def order_power(W: Float[Array | np.ndarray, "*F T"], order: int) -> Float[Array, "*F {order+1}"]:
     """Power of exp(jΣ_t W_t sin θ_t) by order Σ|s_t| = 0 … order, for any number of frequencies.
 
         Σ_n p_n xⁿ = Π_t (J_0² + 2 Σ_n J_n² xⁿ),      J_n = J_n(W_t)

@@ -2,6 +2,11 @@
 
 A notebook ends with one `Claims` table. It shows itself as a table and carries the same record in
 the notebook's output as JSON (`MIME`), where the tests and the README's table read it back.
+
+>>> claims = Claims(section="4.2", scale="demo")
+>>> claims.add("alias", "A tone of 105 Hz appears.", "61 dB below 23 Hz", holds=False)
+>>> [(claim.key, claim.holds) for claim in claims.rows]
+[('alias', False)]
 """
 
 import html

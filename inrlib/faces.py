@@ -7,14 +7,17 @@
 
 import os
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from tempfile import gettempdir
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from PIL import Image
 from skimage import data
 
@@ -49,7 +52,7 @@ def load(
 
     With a source: CelebA (Liu et al. 2015) in its official layout, processed as by the paper's
     authors: luma, centre crop to 178×178, resized with anti-aliasing. The result is kept in `cache`
-    and read from there the next time.
+    where that can be written, and read from there the next time.
 
     Args:
       source: the folder or the zip archive with the aligned images (`img_align_celeba`), with
@@ -61,49 +64,98 @@ def load(
 
     Raises:
       FileNotFoundError: no such data, with what to download and where to put it.
-      ValueError: size < 1, or fewer images than asked for.
+      ValueError: size < 1, fewer images than asked for, or a damaged one, which is named.
     """
     if size < 1:
         raise ValueError(f"faces: size={size} must be at least 1 pixel.")
     if source is None:
         pixels = np.stack([resize(face, size) for face in data.lfw_subset()[:100]])
-        return _take(pixels[:80], pixels[80:], training or 80, validation or 20)
-    training, validation = training or 1000, validation or 100
+        return Faces(*_take(pixels[:80], pixels[80:], training, validation, (80, 20)))
     names, read, stamp = _celeba(Path(source))
-    chosen = _take(names[0], names[1], training, validation)
-    key = sha256(repr((stamp, size, training, validation)).encode()).hexdigest()[:16]
+    chosen = _take(*names, training, validation, (1000, 100))
+    key = sha256(repr((stamp, size, *map(len, chosen))).encode()).hexdigest()[:16]
     path = cache_folder(cache) / f"celeba-{key}.npz"
-    if not path.is_file():
-        ready = [np.stack([_face(read(name), size) for name in part]) for part in chosen]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half_written = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(half_written, training=ready[0], validation=ready[1])
-        half_written.replace(path)
-    with np.load(path) as kept:
-        return Faces(*(kept[part].astype(np.float64) for part in Faces._fields))
+    parts = _kept(path)
+    if parts is None:
+        parts = [np.stack([_face(read, name, size) for name in part]) for part in chosen]
+        _keep(path, parts)
+    return Faces(*(part.astype(np.float64) for part in parts))
 
 
-def _take(first, second, training: int, validation: int) -> Faces:
-    for name, there, asked in (("training", first, training), ("validation", second, validation)):
+def _take(
+    first: Sequence[str] | np.ndarray,
+    second: Sequence[str] | np.ndarray,
+    training: int | None,
+    validation: int | None,
+    usual: tuple[int, int],
+) -> list[Sequence[str] | np.ndarray]:
+    taken = []
+    for name, there, asked, default in zip(
+        Faces._fields, (first, second), (training, validation), usual, strict=True
+    ):
+        asked = default if asked is None else asked
         if not 1 <= asked <= len(there):
             raise ValueError(f"faces: {name}={asked}, but there are {len(there)} such images.")
-    return Faces(first[:training], second[:validation])
+        taken.append(there[:asked])
+    return taken
 
 
-def _face(content: bytes, size: int) -> np.ndarray:
+def _kept(path: Path) -> list[np.ndarray] | None:
+    """What `_keep` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        with np.load(path) as kept:
+            return [kept[part] for part in Faces._fields]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _keep(path: Path, parts: list[np.ndarray]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half_written = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(half_written, **dict(zip(Faces._fields, parts, strict=True)))
+        half_written.replace(path)
+    except OSError:
+        pass  # a disk that is full or read-only: the next time takes as long
+
+
+def _face(
+    read: Callable[[str], bytes], name: str, size: int
+) -> Float32[np.ndarray, "{size} {size} 1"]:
     """One image of CelebA (218×178): luma, centred square, resized; float32 for the file."""
-    with Image.open(BytesIO(content)) as image:
-        pixels = grey(np.asarray(image.convert("RGB")))
+    try:
+        with Image.open(BytesIO(read(name))) as image:
+            pixels = grey(np.asarray(image.convert("RGB")))
+    except Exception as error:  # a damaged file can raise anything in a decoder
+        raise ValueError(
+            f"faces: {name} cannot be read ({error}); download or unpack it again."
+        ) from error
     side = min(pixels.shape[:2])
     top, left = ((extent - side) // 2 for extent in pixels.shape[:2])
     return resize(pixels[top : top + side, left : left + side], size).astype(np.float32)
 
 
 def cache_folder(cache: str | Path | None) -> Path:
-    """Where downloads and prepared data are kept: `cache`, or the user's cache directory."""
+    """Where downloads and prepared data are kept: `cache`, or the user's cache directory.
+
+    That is $XDG_CACHE_HOME, where it is an absolute path, or ~/.cache; and where neither is there
+    and can be written (no home, a read-only disk), a folder for this user among the temporary ones.
+    """
     if cache is not None:
         return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "inrlib"
+    folders = [Path(os.environ.get("XDG_CACHE_HOME", ""))]
+    with suppress(RuntimeError):  # no HOME, and a user that the system does not know
+        folders.append(Path.home() / ".cache")
+    for folder in folders:
+        if folder.is_absolute() and _writable(folder):
+            return folder / "inrlib"
+    return Path(gettempdir()) / f"inrlib-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether `inrlib` in this folder can be written, or made."""
+    nearest = next(place for place in (folder / "inrlib", *folder.parents) if place.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 _CELEBA = (
@@ -128,16 +180,26 @@ def _celeba(source: Path) -> tuple[list[list[str]], Callable[[str], bytes], tupl
         read = lambda name: opened.read(inside[name])
     lists = [place / "list_eval_partition.txt" for place in (folder, folder.parent)]
     path = next(filter(Path.is_file, lists), None)
-    if path is not None:
-        text = path.read_text(encoding="ascii")
-    elif lists[0].name in inside:
-        text = read(lists[0].name).decode("ascii")
-    else:
+    if path is None and lists[0].name not in inside:
         raise FileNotFoundError(
             f"faces: no list_eval_partition.txt beside {str(source)!r}; {_CELEBA}"
         )
-    rows = [line.split() for line in text.splitlines() if line.strip()]
+    listing = path.read_bytes() if path is not None else read(lists[0].name)
     there = (lambda name: (images / name).is_file()) if images is not None else inside.__contains__
+    rows = _rows(listing)
     names = [[name for name, part in rows if part == number and there(name)] for number in "01"]
     place = images if images is not None else archive
-    return names, read, (str(place.resolve()), place.stat().st_mtime_ns, text)
+    return names, read, (str(place.resolve()), place.stat().st_mtime_ns, listing)
+
+
+def _rows(listing: bytes) -> list[list[str]]:
+    """The pairs of a file's name and 0, 1 or 2."""
+    text = listing.decode("utf-8-sig", "replace")  # some editors put a mark at the beginning
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    bad = next((row for row in rows if len(row) != 2 or row[1] not in ("0", "1", "2")), None)
+    if bad is not None:
+        raise ValueError(
+            f"faces: {' '.join(bad)[:60]!r} in list_eval_partition.txt is no name with 0, 1 or 2; "
+            "download it again."
+        )
+    return rows

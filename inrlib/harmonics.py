@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 __all__ = [
     "Harmonics",
@@ -65,7 +65,7 @@ def count_combinations(T: int, order: int) -> int:
     return (both + 1) // 2
 
 
-def combinations(T: int, order: int) -> Int[np.ndarray, "S T"]:
+def combinations(T: int, order: int) -> Int[np.ndarray, "S {T}"]:
     """All s ∈ Z^T with Σ|s_t| ≤ order, one of each pair ±s, sorted by Σ|s_t|; s = 0 is first.
 
     Raises:
@@ -91,7 +91,7 @@ def combinations(T: int, order: int) -> Int[np.ndarray, "S T"]:
     return s[np.argsort(np.abs(s).sum(axis=1), kind="stable")]
 
 
-def harmonic_set(Omega: Float[np.ndarray, "T D"], degree: int, layers: int) -> Harmonics:
+def harmonic_set(Omega: Real[Array | np.ndarray, "T D"], degree: int, layers: int) -> Harmonics:
     """H(Ω) of Theorem 1 for activations of degree K and L layers: all that a network can reach.
 
     Rows of Ω that coincide up to sign (the sine and cosine of a Fourier mapping) are merged before
@@ -125,7 +125,7 @@ def _largest_order(degree: int, layers: int) -> int:
     return degree ** (layers - 1)
 
 
-def _distinct(rows: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " M"]:
+def _distinct(rows: Real[np.ndarray, "N D"]) -> Int[np.ndarray, " M"]:
     """Where each row stands for the first time, up to sign and to 1e-9 of the largest entry."""
     scaled = rows / (np.abs(rows).max() or 1) * 1e9
     large = np.abs(scaled) > 0.5
@@ -137,7 +137,7 @@ def _distinct(rows: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " M"]:
     return np.sort(rank[np.append(True, new)])
 
 
-def lattice_order(k: Int[np.ndarray, "T D"], order: int) -> Int[np.ndarray, "*grid"]:
+def lattice_order(k: Real[Array | np.ndarray, "T D"], order: int) -> Int[np.ndarray, "*grid"]:
     """For integer frequencies, the smallest Σ|s_t| that reaches each lattice point.
 
     Grown from the origin by steps ±k_t, so that its cost is that of the lattice and hundreds of
@@ -181,7 +181,9 @@ def lattice_order(k: Int[np.ndarray, "T D"], order: int) -> Int[np.ndarray, "*gr
     return orders
 
 
-def energy_outside(values: Float[Array, "*shape"], k: Int[np.ndarray, "H D"]) -> Float[Array, ""]:
+def energy_outside(
+    values: Float[Array | np.ndarray, "*shape"], k: Real[Array | np.ndarray, "H D"]
+) -> Float[Array, ""]:
     """Share of the energy of a signal on [0, 1)^D at other frequencies than ±k.
 
     Args:
@@ -204,7 +206,9 @@ def energy_outside(values: Float[Array, "*shape"], k: Int[np.ndarray, "H D"]) ->
     return jnp.sum(jnp.where(outside, energy, 0)) / jnp.sum(energy)
 
 
-def filter_set(filters: Sequence[Float[np.ndarray, "F D"]]) -> Float[np.ndarray, "H D"]:
+def filter_set(
+    filters: Sequence[Real[Array | np.ndarray, "_ D"]],
+) -> Float[np.ndarray, "H D"]:
     """The frequencies of a multiplicative filter network with filters Ω⁰ … Ω^(L−1).
 
         H⁰ = {Ω⁰_t},      Hˡ = {ω ± Ωˡ_t | ω ∈ Hˡ⁻¹ ∪ {0}}

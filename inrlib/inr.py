@@ -21,13 +21,16 @@ leaf that is, a family says itself: its `knob`.
 (5, 1)
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral
+from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from inrlib.sine import sine
@@ -69,17 +72,31 @@ class INR(nn.Module):
     A family with a `knob` of its own is in every explorer of families, under its `label`.
 
     Attributes:
-      widths: F_1 … F_{L−1}, the hidden layers behind the mapping.
+      widths: F_1 … F_{L−1}, the hidden layers behind the mapping; kept as a tuple.
       outputs: C, the channels of the signal.
       offset: a constant added to the output (the meta-learning experiments use 0.5).
+
+    Raises:
+      ValueError: a size that is no whole number above 0, or an array as an attribute.
     """
 
-    widths: tuple[int, ...] = (256, 256, 256)
+    widths: Sequence[SupportsIndex] = (256, 256, 256)
     outputs: int = 1
     offset: float = 0.0
 
     label = "INR"
     knob = None
+
+    def __post_init__(self):
+        if np.ndim(self.widths) != 1:
+            raise ValueError(f"widths={self.widths} must be a tuple: (256, 256) for two layers.")
+        self.widths = tuple(_whole("widths", width) for width in self.widths)
+        for field in fields(self):
+            if field.type is int:
+                setattr(self, field.name, _whole(field.name, getattr(self, field.name)))
+            elif field.compare:
+                _check_hashable(field.name, getattr(self, field.name))
+        super().__post_init__()
 
     @classmethod
     def sized(cls, width: int, depth: int, outputs: int = 1, **options) -> "INR":
@@ -94,26 +111,26 @@ class INR(nn.Module):
         """A layer Wz + b with this family's initialisation."""
         return nn.Dense(features)
 
-    def activation(self, v: Float[Array, "*N F"]) -> Float[Array, "*N F"]:
+    def activation(self, v: Float[Array | np.ndarray, "*N F"]) -> Float[Array, "*N F"]:
         """ρ, element by element."""
         return nn.relu(v)
 
-    def phases(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T"]:
+    def phases(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N T"]:
         """Ω r + φ, in radians."""
         raise NotImplementedError
 
-    def mapping(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T"]:
+    def mapping(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array | np.ndarray, "*N T"]:
         """γ(r) = sin(Ω r + φ)."""
         return sine(self.phases(r))
 
-    def features(self, r: Float[Array, "*N D"]) -> Float[Array, "*N F"]:
+    def features(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N F"]:
         """z^(L−1), the last hidden layer: what the linear readout combines."""
         z = self.mapping(r)
         for layer in self.hidden:
             z = self.activation(layer(z))
         return z
 
-    def __call__(self, r: Float[Array, "*N D"]) -> Float[Array, "*N C"]:
+    def __call__(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N C"]:
         """f(r)."""
         return self.readout(self.features(r)) + self.offset
 
@@ -125,8 +142,26 @@ class INR(nn.Module):
         return self.variable("fixed", self.knob.name, usual).value
 
 
+def _whole(name: str, value: Any) -> int:
+    """The size as a plain integer: NumPy's are taken, booleans and floats are not."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+    return int(value)
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    """A network is static: compiled programs are found again by its hash."""
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: attributes of a network are plain numbers and tuples, not "
+            f"{type(value).__name__}; what a slider or training moves belongs in theta."
+        ) from error
+
+
 def init(
-    network: INR, key: Array, dims: int, dtype: Any = jnp.float32, **settings: float | Array
+    network: INR, key: Array, dims: int, dtype: Any = jnp.float32, **settings: ArrayLike
 ) -> Theta:
     """Random numbers for a network: θ0.
 
@@ -145,12 +180,13 @@ def init(
     """
     if dims < 1:
         raise ValueError(f"init: dims={dims} must be at least 1 coordinate.")
-    theta = network.init(key, jnp.zeros((1, dims), dtype))
+    # Drawn in float32 whatever the dtype: the same key is the same draw.
+    theta = network.init(key, jnp.zeros((1, dims), jnp.float32))
     theta = {"params": {}, "fixed": {}} | dict(theta)
     return tune(jax.tree.map(lambda leaf: leaf.astype(dtype), theta), **settings)
 
 
-def tune(theta: Theta, **settings: float | Array) -> Theta:
+def tune(theta: Theta, **settings: ArrayLike) -> Theta:
     """A copy of `theta` with other settings, everything else untouched.
 
     Args:
@@ -175,10 +211,12 @@ def tune(theta: Theta, **settings: float | Array) -> Theta:
     return theta
 
 
-def _check_setting(knob: Knob, value: float | Array) -> None:
+def _check_setting(knob: Knob, value: ArrayLike) -> None:
     if isinstance(value, jax.core.Tracer):
         return  # the numbers are not known while a function is being traced
-    value = np.asarray(value)
+    given, value = value, np.asarray(value)
+    if not (np.isrealobj(value) and np.issubdtype(value.dtype, np.number)):
+        raise ValueError(f"{knob.name}={given!r} must be a number, in {knob.unit}.")
     bad = ~(np.isfinite(value) & (value >= 0 if knob.zero else value > 0))
     if bad.any():
         bound = "at least 0" if knob.zero else "greater than 0"

@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ Stretch = int | Callable[[], int]
 """The number of steps between two looks, or a function that is asked for it before each stretch."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """One step of a kind of training. It is static: a new rule compiles a new program, a new number
     never does. So it is hashable and equal to its like, such as a frozen dataclass.

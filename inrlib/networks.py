@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from inrlib.inr import INR, Knob, Theta, families, frequencies, function, init, tune
 from inrlib.sine import sine
@@ -125,7 +125,7 @@ class SIREN(INR):
 class _Fourier(INR):
     """Mappings [sin v, cos v] of phases v(r): φ alternates between 0 and π/2."""
 
-    def waves(self, r: Float[Array, "*N D"]) -> Float[Array, "*N T/2"]:
+    def waves(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N half"]:
         """v(r)."""
         raise NotImplementedError
 
@@ -205,8 +205,8 @@ class PositionalEncoding(_Fourier):
         self.f0 = self._setting()
 
     def waves(self, r):
-        scales = self.f0 * 2.0 ** jnp.arange(self.octaves)
-        return jnp.concatenate([2 * jnp.pi * scale * r for scale in scales], axis=-1)
+        scales = [2 * jnp.pi * 2.0**k for k in range(self.octaves)]
+        return jnp.concatenate([self.f0 * scale * r for scale in scales], axis=-1)
 
 
 class MFN(INR):
@@ -269,7 +269,7 @@ class MLP(INR):
 
 
 def with_first_layer(
-    theta: Theta, W0: Float[np.ndarray, "T D"], b0: Float[np.ndarray, " T"]
+    theta: Theta, W0: Real[Array | np.ndarray, "T D"], b0: Real[Array | np.ndarray, " T"]
 ) -> Theta:
     """A SIREN's `theta` with a given first layer: γ(r) = sin(ω0 (W⁰ r + b⁰)).
 

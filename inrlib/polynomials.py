@@ -41,12 +41,14 @@ class Polynomial(NamedTuple):
       low, high: (L − 1,).
     """
 
-    coefficients: Float[Array, "L-1 K+1"]
-    low: Float[Array, " L-1"]
-    high: Float[Array, " L-1"]
+    coefficients: Float[Array | np.ndarray, "L-1 K+1"]
+    low: Float[Array | np.ndarray, " L-1"]
+    high: Float[Array | np.ndarray, " L-1"]
 
 
-def chebyshev(coefficients: Float[Array, " K+1"], x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def chebyshev(
+    coefficients: Float[Array | np.ndarray, " terms"], x: Float[Array | np.ndarray, "*N"]
+) -> Float[Array, "*N"]:
     """Σ_k c_k T_k(x) by Clenshaw's recurrence."""
     last, before = jnp.zeros_like(x), jnp.zeros_like(x)
     for c in coefficients[:0:-1]:
@@ -55,7 +57,7 @@ def chebyshev(coefficients: Float[Array, " K+1"], x: Float[Array, "*N"]) -> Floa
 
 
 def _through(
-    network: INR, theta: Theta, r: Float[Array, "N D"], activation: Callable
+    network: INR, theta: Theta, r: Float[Array | np.ndarray, "N D"], activation: Callable
 ) -> Float[Array, "N C"]:
     """f(r) with activation(ℓ, v, ρ) in the place of ρ(v), ℓ = 0 … L−2."""
     layer = count()
@@ -70,7 +72,7 @@ def _through(
 
 
 def apply_polynomial(
-    network: INR, theta: Theta, r: Float[Array, "N D"], rho: Polynomial
+    network: INR, theta: Theta, r: Float[Array | np.ndarray, "N D"], rho: Polynomial
 ) -> Float[Array, "N C"]:
     """f(r) with the network's activations replaced by polynomials, everything else kept.
 
@@ -90,7 +92,9 @@ def _activations(network: INR) -> int:
     return 0 if isinstance(network, MFN) else len(network.widths)
 
 
-def _evaluate(rho: Polynomial, layer: int, v: Float[Array, "*N"]) -> Float[Array, "*N"]:
+def _evaluate(
+    rho: Polynomial, layer: int, v: Float[Array | np.ndarray, "*N"]
+) -> Float[Array, "*N"]:
     c, low, high = (jnp.asarray(part[layer], v.dtype) for part in rho)
     return chebyshev(c, (2 * v - low - high) / (high - low))
 
@@ -98,7 +102,7 @@ def _evaluate(rho: Polynomial, layer: int, v: Float[Array, "*N"]) -> Float[Array
 def fit_polynomial(
     network: INR,
     theta: Theta,
-    r: Float[Array, "N D"],
+    r: Float[Array | np.ndarray, "N D"],
     degree: int,
     method: Literal["chebyshev", "least squares"] = "chebyshev",
 ) -> Polynomial:
@@ -153,8 +157,8 @@ def _preactivation(network, theta, r, rho, layer) -> Float[Array, "N F"]:
 
 
 def unit_outputs(
-    network: INR, theta: Theta, r: Float[Array, "N D"], rho: Polynomial | None = None
-) -> list[Float[Array, "N F"]]:
+    network: INR, theta: Theta, r: Float[Array | np.ndarray, "N D"], rho: Polynomial | None = None
+) -> list[Float[Array | np.ndarray, "N _"]]:
     """z⁰, z¹, …, z^(L−1), f at r, the activations replaced by `rho` if given."""
     seen = [network.apply(theta, r, method="mapping")]
 
@@ -170,8 +174,8 @@ def unit_outputs(
 def split(
     network: INR,
     theta: Theta,
-    r: Float[Array, "N D"],
-    g: Float[Array, "N C"],
+    r: Float[Array | np.ndarray, "N D"],
+    g: Float[Array | np.ndarray, "N C"],
     rho: Polynomial | None = None,
 ) -> list[Float[np.ndarray, "N C"]]:
     """Figure 1: for each of z⁰ … z^(L−1), the combination of its units that comes closest to g.

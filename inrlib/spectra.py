@@ -14,7 +14,7 @@ are given.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 __all__ = [
     "bins",
@@ -30,8 +30,8 @@ __all__ = [
 
 
 def lines(
-    values: Float[Array, "N C"], hann: bool = False
-) -> tuple[Float[np.ndarray, " K"], Float[Array, "K C"]]:
+    values: Float[Array | np.ndarray, "N C"], hann: bool = False
+) -> tuple[Int[np.ndarray, " K"], Float[Array, "K C"]]:
     """One-sided amplitude spectrum of a signal sampled on [0, 1).
 
         a_k = |DFT_k| · (2 or 1) / N,      k = 0 … N/2 Hz
@@ -58,31 +58,33 @@ def lines(
     return np.arange(n // 2 + 1), spectrum * jnp.asarray(weight, spectrum.dtype)
 
 
-def centred(pixels: Float[Array, "H W C"]) -> Float[Array, "H W"]:
+def centred(pixels: Float[Array | np.ndarray, "H W C"]) -> Float[Array, "H W"]:
     """DFT magnitude of a picture, root mean square over its channels, zero frequency centred."""
     spectrum = jnp.fft.fft2(pixels, axes=(0, 1)) / (pixels.shape[0] * pixels.shape[1])
     magnitude = jnp.sqrt(jnp.mean(jnp.abs(spectrum) ** 2, axis=-1))
     return jnp.fft.fftshift(magnitude)
 
 
-def bins(size: int) -> Float[np.ndarray, " size"]:
+def bins(size: int) -> Int[np.ndarray, " {size}"]:
     """The integer frequency of each index of a `centred` axis: −(size // 2) … (size − 1) // 2."""
     return np.arange(size) - size // 2
 
 
-def decibels(magnitude: Float[Array, "*N"], floor: float = -200.0) -> Float[Array, "*N"]:
+def decibels(
+    magnitude: Float[Array | np.ndarray, "*N"], floor: float = -200.0
+) -> Float[Array, "*N"]:
     """20 log10(magnitude), not below `floor` dB."""
     smallest = 10 ** (floor / 20)
     return 20 * jnp.log10(jnp.maximum(magnitude, smallest))
 
 
-def level(values: Float[Array, "N C"], hann: bool = False) -> Float[Array, " K"]:
+def level(values: Float[Array | np.ndarray, "N C"], hann: bool = False) -> Float[Array, " K"]:
     """The one-sided spectrum in dB re amplitude 1, root mean square over the channels (`lines`)."""
     amplitudes = lines(values, hann)[1]
     return decibels(jnp.sqrt(jnp.mean(amplitudes**2, axis=-1)))
 
 
-def odd_energy(magnitude: Float[Array, "H W"]) -> Float[Array, ""]:
+def odd_energy(magnitude: Float[Array | np.ndarray, "H W"]) -> Float[Array, ""]:
     """Share of the energy in DFT coefficients with an odd index along either axis.
 
     A picture on [−1, 1)² made of harmonics of f0 = 1 has period 1, half the grid: all its odd
@@ -93,7 +95,7 @@ def odd_energy(magnitude: Float[Array, "H W"]) -> Float[Array, ""]:
     return jnp.sum(jnp.where(either, magnitude, 0) ** 2) / jnp.sum(magnitude**2)
 
 
-def high_band(magnitude: Float[Array, "H W"], share: float = 0.5) -> Float[Array, ""]:
+def high_band(magnitude: Float[Array | np.ndarray, "H W"], share: float = 0.5) -> Float[Array, ""]:
     """Share of the energy beyond `share` of the band on either axis, the mean left out.
 
     Raises:
@@ -103,18 +105,20 @@ def high_band(magnitude: Float[Array, "H W"], share: float = 0.5) -> Float[Array
         raise ValueError(f"high_band: share={share} must lie between 0 and 1.")
     far = [jnp.asarray(np.abs(bins(size)) >= share * size / 2) for size in magnitude.shape]
     either = far[0][:, None] | far[1][None, :]
-    energy = (magnitude**2).at[tuple(size // 2 for size in magnitude.shape)].set(0)
+    energy = (jnp.asarray(magnitude) ** 2).at[tuple(size // 2 for size in magnitude.shape)].set(0)
     return jnp.sum(jnp.where(either, energy, 0)) / jnp.sum(energy)
 
 
-def centroid(magnitude: Float[Array, "H W"]) -> Float[Array, ""]:
+def centroid(magnitude: Float[Array | np.ndarray, "H W"]) -> Float[Array, ""]:
     """Spectral centroid in cycles per grid length: Σ |k| |ĝ_k|² / Σ |ĝ_k|²."""
     rows, columns = (jnp.asarray(bins(size), magnitude.dtype) for size in magnitude.shape)
     radius = jnp.hypot(rows[:, None], columns[None, :])
     return jnp.sum(radius * magnitude**2) / jnp.sum(magnitude**2)
 
 
-def centre_crop(magnitude: Float[Array, "H W"], size: int) -> Float[Array, "size size"]:
+def centre_crop(
+    magnitude: Float[Array | np.ndarray, "H W"], size: int
+) -> Float[Array | np.ndarray, "{size} {size}"]:
     """The size×size middle of a `centred` spectrum, zero frequency at index size // 2.
 
     Raises:

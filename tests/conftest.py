@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import typing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,7 +13,29 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "compile
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from flax.linen import linear  # noqa: E402
+
+# Every annotation of `inrlib` is checked at each call, shapes included; as in PEP 484, an integer
+# is a float. One protocol of Flax's own dense layer cannot be asked about without the mark.
+typing.runtime_checkable(linear.PromoteDtypeFn)
+jaxtyping.install_import_hook(
+    "inrlib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As a reader runs it: wrong arguments meet the function's own errors, not the type check."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def float64():
+    """Double precision, for what is checked to rounding."""
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

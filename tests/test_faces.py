@@ -1,4 +1,6 @@
+import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +101,129 @@ def test_too_many_are_asked_for(celeba, tmp_path):
         faces.load(training=81)
     with pytest.raises(ValueError, match="size=0"):
         faces.load(size=0)
+
+
+@pytest.mark.parametrize("name", ["training", "validation"])
+@pytest.mark.parametrize("asked", [0, -1])
+def test_none_are_not_all(name, asked, celeba, tmp_path):
+    for source in (None, celeba[0]):
+        with pytest.raises(ValueError, match=f"{name}={asked}, but there are"):
+            faces.load(source, 8, **{"training": 2, "validation": 1} | {name: asked})
+
+
+def damage(source, name, content):
+    """Another content for one image of the folder or of the archive."""
+    if source.suffix != ".zip":
+        image = next(source.rglob(name))
+        image.write_bytes(content(image.read_bytes()))
+        return
+    with zipfile.ZipFile(source) as opened:
+        entries = {entry: opened.read(entry) for entry in opened.namelist()}
+    with zipfile.ZipFile(source, "w") as opened:
+        for entry, old in entries.items():
+            opened.writestr(entry, content(old) if Path(entry).name == name else old)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda old: old[:500],
+        lambda old: old[: len(old) // 2],
+        lambda old: b"",
+        lambda old: b"<html>quota exceeded</html>",
+        lambda old: old[:2] + b"\0" * 300,
+    ],
+    ids=["cut early", "cut late", "empty", "a page", "zeros"],
+)
+def test_a_damaged_image_is_named(celeba, content, tmp_path):
+    source, _ = celeba
+    damage(source, NAMES[1], content)
+    with pytest.raises(ValueError, match=rf"^faces: {NAMES[1]} cannot be read .* again\.$"):
+        faces.load(source, 8, 3, 2, cache=tmp_path / "cache")
+    assert faces.load(source, 8, 1, 2, cache=tmp_path / "cache").training.shape == (1, 8, 8, 1)
+
+
+def test_an_archive_whose_bytes_rotted_names_the_image(celeba, tmp_path):
+    source, _ = celeba
+    if source.suffix != ".zip":
+        pytest.skip("a folder has no checksums")
+    content = bytearray(source.read_bytes())
+    with zipfile.ZipFile(source) as opened:
+        start = opened.getinfo(f"img_align_celeba/{NAMES[0]}").header_offset
+    content[start + 300] ^= 255
+    source.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{NAMES[0]} cannot be read"):
+        faces.load(source, 8, 3, 2, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "marked"])
+def test_lists_of_every_editor_are_read(celeba, mark, ending, tmp_path):
+    source, _ = celeba
+    rows = ending.join(f"{name}\t{part} " for name, part in zip(NAMES, PARTS, strict=True))
+    (source.parent / "list_eval_partition.txt").write_bytes(mark + rows.encode())
+    assert faces.load(source, 8, 3, 2, cache=tmp_path / "cache").training.shape == (3, 8, 8, 1)
+
+
+@pytest.mark.parametrize("line", ["000002.jpg", "000002.jpg,0", "000002.jpg 7", "a b c", "\0\xff"])
+def test_a_list_that_is_none_is_refused_with_the_line(line, tmp_path):
+    (tmp_path / NAMES[0]).write_bytes(b"")
+    listing = f"{NAMES[0]} 0\n{line}\n".encode("latin-1")
+    (tmp_path / "list_eval_partition.txt").write_bytes(listing)
+    with pytest.raises(ValueError, match=r"^faces: .* is no name with 0, 1 or 2; download"):
+        faces.load(tmp_path, 8, 1, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4junk", b"text", None])
+def test_a_damaged_file_in_the_cache_is_made_anew(celeba, content, tmp_path):
+    source, _ = celeba
+    first = faces.load(source, 8, 3, 2, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    whole = kept.stat().st_size
+    kept.write_bytes(kept.read_bytes()[: whole // 2] if content is None else content)
+    for _ in range(2):
+        again = faces.load(source, 8, 3, 2, cache=tmp_path / "cache")
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+        assert kept.stat().st_size == whole
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(celeba, tmp_path):
+    (tmp_path / "occupied").write_text("a file where a folder should be")
+    found = faces.load(celeba[0], 8, 3, 2, cache=tmp_path / "occupied" / "cache")
+    kept = faces.load(celeba[0], 8, 3, 2, cache=tmp_path / "cache")
+    assert all(np.array_equal(a, b) for a, b in zip(found, kept, strict=True))
+
+
+def test_the_cache_is_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert faces.cache_folder("there") == Path("there")
+    assert faces.cache_folder(None) == tmp_path / "xdg" / "inrlib"
+    for unset in ("", "relative/folder", "."):  # the specification: take no notice of these
+        monkeypatch.setenv("XDG_CACHE_HOME", unset)
+        assert faces.cache_folder(None) == tmp_path / "home" / ".cache" / "inrlib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert faces.cache_folder(None) == tmp_path / "home" / ".cache" / "inrlib"
+
+
+@pytest.mark.parametrize("home", [None, "read-only", "occupied", "/dev/null"])
+def test_without_a_home_the_cache_is_among_temporary_files(home, tmp_path, monkeypatch):
+    """A container's user that the system does not know; a disk that cannot be written."""
+    access = os.access
+    monkeypatch.setattr("inrlib.faces.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda at, mode: "only" not in str(at) and access(at, mode))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    (tmp_path / "read-only").mkdir()
+    (tmp_path / "occupied").write_text("a file")
+    if home is None:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", unknown)
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+    folder = faces.cache_folder(None)
+    assert folder.parent == tmp_path
+    folder.mkdir()
+
+
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")

@@ -2,7 +2,8 @@
 
 Each notebook runs under papermill in its own kernel. build/ receives the executed notebook, a page
 that needs nothing but itself, and claims.json with every recorded claim. A notebook that fails is
-reported in the closing table and does not stop the others.
+reported in the closing table and does not stop the others. Files are made beside build/'s own and
+moved there when they are whole, so that two runs at once leave the later one's.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import nbformat
@@ -28,13 +30,17 @@ BUILD = ROOT / "build"
 POSITIONS = 15  # of each explorer's main slider, kept in the page
 
 
-def execute(source: Path, scale: str) -> str:
+def execute(source: Path, scale: str, workshop: Path) -> str:
     """Runs one notebook; returns "" or the first line of what went wrong."""
-    target = BUILD / source.name
-    target.unlink(missing_ok=True)  # what an earlier run left must not pass for this one's
+    target = workshop / source.name
     options = {"parameters": {"scale": scale}, "kernel_name": "python3", "cwd": source.parent}
     problem = _attempt(papermill.execute_notebook, source, target, **options)
     unwritten = target.exists() and _attempt(write_page, target)  # one that failed has a page, too
+    for made in (target, target.with_suffix(".html")):
+        if made.exists():
+            made.replace(BUILD / made.name)
+        else:  # what an earlier run left must not pass for this one's
+            (BUILD / made.name).unlink(missing_ok=True)
     return problem or unwritten or ""
 
 
@@ -83,13 +89,27 @@ class Page(HTMLExporter):
         yield "markdown2html", render
 
 
-def record() -> list[claims.Claim]:
+def record(workshop: Path) -> list[claims.Claim]:
     """Collects the claims of all executed notebooks into build/claims.json."""
     books = [BUILD / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     rows = [claim for book in books if book.exists() for claim in claims.read(book)]
     text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
-    (BUILD / "claims.json").write_text(text + "\n", encoding="utf-8")
+    (workshop / "claims.json").write_text(text + "\n", encoding="utf-8")
+    (workshop / "claims.json").replace(BUILD / "claims.json")
     return rows
+
+
+def chosen(names: list[str]) -> list[Path]:
+    """The notebooks of these names, or all of them; a ValueError says which there are."""
+    sources = {source.stem: source for source in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    wanted = {name: Path(name).name.removesuffix(".ipynb") for name in names}
+    unknown = [name for name, stem in wanted.items() if stem not in sources]
+    if unknown or not sources:
+        raise ValueError(
+            f"no notebook named {', '.join(unknown) or 'anything'}; "
+            f"there are: {', '.join(sources) or 'none'}."
+        )
+    return [source for stem, source in sources.items() if not names or stem in wanted.values()]
 
 
 def main() -> int:
@@ -97,25 +117,36 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
     parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
     options = parser.parse_args()
-    BUILD.mkdir(exist_ok=True)
+    try:
+        sources = chosen(options.names)
+        BUILD.mkdir(exist_ok=True)
+        workshop = TemporaryDirectory(prefix=".run-", dir=BUILD)
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        print(f"{BUILD} cannot be written ({error.strerror}); make it writable.", file=sys.stderr)
+        return 1
+    with workshop as folder:
+        return run(sources, options.scale, Path(folder))
+
+
+def run(sources: list[Path], scale: str, workshop: Path) -> int:
+    """Executes them, prints the table, and returns the exit status."""
     # The kernels inherit both.
     os.environ |= {"INRLIB_FRAMES": str(POSITIONS), "TQDM_DISABLE": "1"}
-    sources = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    if options.names:
-        sources = [s for s in sources if s.stem in {Path(n).stem for n in options.names}]
     table = []
     for place, source in enumerate(sources, 1):
         print(f"[{place}/{len(sources)}] {source.stem}", flush=True)
         start = perf_counter()
-        error = execute(source, options.scale)
+        error = execute(source, scale, workshop)
         table.append((source.stem, perf_counter() - start, error))
-    rows = record()
+    rows = record(workshop)
     print()
     for name, seconds, error in table:
         print(f"{name:40} {seconds:7.1f} s   {error or 'ok'}")
     held = sum(row.holds for row in rows)
-    print(f"{held} of {len(rows)} claims hold: build/claims.json")
-    return int(any(error for *_, error in table))
+    print(f"{held} of {len(rows)} claims hold: build/claims.json" if rows else "no claims recorded")
+    return int(not rows or any(error for *_, error in table))
 
 
 if __name__ == "__main__":

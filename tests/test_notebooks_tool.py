@@ -1,0 +1,126 @@
+"""`tools/notebooks.py`: what it says and what it leaves when it is called wrongly, or twice."""
+
+import json
+import os
+
+import nbformat
+import pytest
+
+import notebooks
+from inrlib.claims import MIME
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two notebooks of one cell, and a papermill that writes a claim into what it executes."""
+    (tmp_path / "notebooks").mkdir()
+    for name in ("00_start_here", "03_power"):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+        nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", executed)
+    monkeypatch.setattr(notebooks, "page", lambda path: f"page of {path.stem}")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return tmp_path
+
+
+def executed(source, target, **_):
+    book = nbformat.read(source, as_version=4)
+    row = {"key": source.stem, "measured": "1", "holds": True, "scale": "demo"}
+    row |= {"section": "1", "statement": "It runs."}
+    output = nbformat.v4.new_output("display_data", data={MIME: [row]})
+    book.cells[0].outputs = [output]
+    nbformat.write(book, target)
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["notebooks.py", *arguments])
+    return notebooks.main()
+
+
+@pytest.mark.parametrize(
+    "names", [["00_start"], ["00_start_here", "3_power"], ["00_START_HERE"], ["power"], [""]]
+)
+def test_a_mistyped_name_fails_with_those_that_there_are(names, project, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call(monkeypatch, *names)
+    assert caught.value.code == 2
+    assert "there are: 00_start_here, 03_power." in capsys.readouterr().err
+    assert not (project / "build").exists()
+
+
+@pytest.mark.parametrize("scale", ["Demo", "papers", ""])
+def test_a_mistyped_scale_fails_with_those_that_there_are(scale, project, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "--scale", scale)
+    said = capsys.readouterr().err
+    assert "demo" in said
+    assert "paper" in said
+
+
+@pytest.mark.parametrize("name", ["03_power", "03_power.ipynb", "notebooks/03_power.ipynb"])
+def test_a_notebook_is_named_as_one_likes(name, project, monkeypatch):
+    assert call(monkeypatch, name) == 0
+    made = sorted(path.name for path in (project / "build").iterdir())
+    assert made == ["03_power.html", "03_power.ipynb", "claims.json"]
+
+
+def test_nothing_at_all_is_a_failure(project, monkeypatch, capsys):
+    for book in (project / "notebooks").iterdir():
+        book.unlink()
+    with pytest.raises(SystemExit):
+        call(monkeypatch)
+    assert "there are: none" in capsys.readouterr().err
+
+
+def test_no_claims_are_a_failure(project, monkeypatch, capsys):
+    plain = lambda source, target, **_: nbformat.write(nbformat.read(source, 4), target)
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", plain)
+    assert call(monkeypatch) == 1
+    assert "no claims recorded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only"])
+def test_a_build_folder_that_cannot_be_written_is_one_sentence(kind, project, monkeypatch, capsys):
+    if kind == "a file":
+        (project / "build").write_text("")
+    else:  # as root, permissions do not say no
+
+        def refuse(**_):
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(notebooks, "TemporaryDirectory", refuse)
+    assert call(monkeypatch) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert "build cannot be written" in printed.err
+
+
+def test_two_runs_at_once_leave_whole_files(project, monkeypatch):
+    """The second begins and ends in the middle of the first one's notebook."""
+    assert call(monkeypatch) == 0
+    statuses = []
+
+    def interrupted(source, target, **options):
+        target.write_text("half of a noteb")
+        monkeypatch.setattr(notebooks.papermill, "execute_notebook", executed)
+        statuses.append(call(monkeypatch, "03_power"))
+        rows = json.loads((project / "build" / "claims.json").read_text())
+        assert [row["key"] for row in rows] == ["00_start_here", "03_power"]
+        executed(source, target)
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", interrupted)
+    assert [call(monkeypatch), *statuses] == [0, 0]
+    rows = json.loads((project / "build" / "claims.json").read_text())
+    assert [row["key"] for row in rows] == ["00_start_here", "03_power"]
+    assert not list((project / "build").glob(".run-*"))
+
+
+def test_what_an_earlier_run_left_does_not_pass_for_this_ones(project, monkeypatch):
+    assert call(monkeypatch) == 0
+    (project / "notebooks" / "03_power.ipynb").write_text("no notebook")
+    assert call(monkeypatch) == 1
+    made = sorted(path.name for path in (project / "build").iterdir())
+    assert made == ["00_start_here.html", "00_start_here.ipynb", "claims.json"]
