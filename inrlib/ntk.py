@@ -251,9 +251,10 @@ def regression(
         f(r') = f_θ(r') + Θ(r', r) (Θ(r, r) + ε I)⁻¹ (g − f_θ(r)),    ε = ridge · tr Θ(r, r) / N
 
     The ridge leaves unlearned what gradient descent would need 1/ridge times as long for as for the
-    average. A smooth kernel has eigenvalues below the rounding of its largest, some of them
-    negative: they count as zero, and ε is at least four roundings of the largest. Else a Cholesky
-    factorisation ends in NaN, and any other solution in amplified rounding.
+    average. A smooth kernel, or one of a sample twice, has eigenvalues below the rounding of its
+    largest, some of them negative: nothing is learned along them, and ε is at least four roundings
+    of the largest. Else a Cholesky factorisation ends in NaN, any other solution in amplified
+    rounding.
 
     Raises:
       ValueError: samples that do not fit each other, or as `gram`.
@@ -266,7 +267,7 @@ def regression(
         values, V = jnp.linalg.eigh(K)
         rounding = 4 * jnp.finfo(K.dtype).eps * values[-1]
         epsilon = jnp.maximum(ridge * jnp.trace(K) / len(K), rounding)
-        shrunk = 1 / (jnp.maximum(values, 0) + epsilon)
+        shrunk = jnp.where(values > rounding, 1 / (jnp.abs(values) + epsilon), 0)
         weights = V @ (shrunk[:, None] * (V.T @ missing))
         return network.apply(theta, r_new) + gram(network, theta, r_new, r) @ weights
 
