@@ -20,7 +20,7 @@ the energy concentration is the same.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,26 +70,22 @@ def eigenfunctions(
     All of them are one dense decomposition: on a CPU LAPACK's divide and conquer (through SciPy,
     three times as fast as through XLA), which is not traced. The leading k are `leading`.
 
-    In float32 eigenvalues below about 1e-6 λ_0 are rounding; pass a float64 matrix where they
-    matter.
-
     Args:
-      K: Θ from `ntk.gram`, symmetric.
+      K: Θ from `ntk.gram`, symmetric. In float32 eigenvalues below about 1e-6 λ_0 are rounding.
       k: how many; None for all.
       previous: the frame before: its signs and order are kept, see `align`.
 
     Raises:
-      ValueError: a matrix that is not square, has numbers that are not finite, or does not fit into
-        memory; k out of range.
+      ValueError: a matrix that is not square and real, has numbers that are not finite, or does not
+        fit into memory; otherwise as `leading`.
     """
-    if K.ndim != 2 or K.shape[0] != K.shape[1]:
+    if K.ndim != 2 or K.shape[0] != K.shape[1] or K.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(
-            f"eigenfunctions: K has shape {K.shape}; it must be square, gram(network, "
-            "theta, r) with outputs='trace'."
+            f"eigenfunctions: K is {K.dtype} of shape {K.shape}; it must be square and real, in "
+            "float32 or float64, as gram(network, theta, r)."
         )
     if k is not None:
-        product = partial(_product, jnp.asarray(K))
-        return leading(product, len(K), k, previous=previous, dtype=K.dtype)
+        return leading(partial(_product, jnp.asarray(K)), len(K), k, previous=previous)
     check_memory("eigenfunctions", 3 * len(K), len(K), 1, K.dtype.itemsize)
     if not jnp.isfinite(K).all():
         raise ValueError("eigenfunctions: K has entries that are NaN or infinite; lower ω0.")
@@ -103,7 +99,7 @@ def eigenfunctions(
 
 
 def _product(matrix, V):
-    return matrix @ V
+    return matrix @ V.astype(matrix.dtype)
 
 
 def leading(
@@ -114,7 +110,6 @@ def leading(
     steps: int = 5,
     spare: int = 6,
     previous: Eigen | None = None,
-    dtype: Any = jnp.float32,
 ) -> Eigen:
     """The leading k eigenfunctions from products with Θ alone.
 
@@ -123,66 +118,104 @@ def leading(
         V, ΘV, Θ²V, …, Θ^steps V,     V (N, k + spare),
 
     orthonormalised block after block, holds the leading eigenfunctions more exactly than any single
-    power; the best combinations in it (Rayleigh and Ritz) are returned. It needs steps + 1
-    products with a block of vectors, and a product with sixteen vectors takes hardly longer than
-    one with one. Hence neither of the two libraries at hand: ARPACK multiplies vector by vector,
-    twice the time on a matrix (`make bench`) and far more without one; JAX's LOBPCG stops after its
-    first step in float32.
+    power; the best combinations in it (Rayleigh and Ritz) are returned. A product with sixteen
+    vectors takes hardly longer than one with one. Hence neither of the two libraries at hand:
+    ARPACK multiplies vector by vector, twice the time on a matrix (`make bench`) and far more
+    without one; JAX's LOBPCG stops after its first step in float32.
+
+    Where a residual is above 1e-4 afterwards, as it is for a flat spectrum, rounds of two steps
+    from the best combinations follow until none is. So λ_i is within 1e-4 λ_0 of an eigenvalue, and
+    φ_i within 1e-2 of its subspace where that lies 1e-2 λ_0 away from the others.
 
     Args:
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
       samples: N.
-      k: how many eigenfunctions.
-      steps: more of them, more exact: `residuals` tells. Eigenvalues are exact to the square of it.
-      spare: columns in the block beyond k.
+      k, spare: how many eigenfunctions, and columns in the block beyond them.
+      steps: of the first round.
       previous: the frame before. Its eigenfunctions start the block, its signs and order are kept.
-      dtype: of the first block.
 
     Returns:
       An `Eigen` of k eigenfunctions. May be jitted.
 
     Raises:
-      ValueError: k, steps or spare out of range.
+      ValueError: k, steps or spare out of range; a residual that stays above 1e-4, as it does if Θ
+        is not symmetric or not finite. In a traced function that eigenfunction is NaN instead.
     """
     if not 1 <= k <= samples:
         raise ValueError(f"leading: k={k} must lie between 1 and the number of samples {samples}.")
     if steps < 1 or spare < 0:
         raise ValueError(f"leading: steps={steps} and spare={spare} must be at least 1 and 0.")
+    if isinstance(apply, partial):  # arrays in it are arguments of the compiled function
+        apply = jax.tree_util.Partial(apply.func, *apply.args)
+    elif not isinstance(apply, jax.tree_util.Partial):
+        apply = jax.tree_util.Partial(apply)
     width = k + spare
+    dtype = jax.eval_shape(apply, jax.ShapeDtypeStruct((samples, width), jnp.float32)).dtype
     V = jax.random.normal(jax.random.key(0), (samples, width), dtype)
     if samples <= width * (steps + 1):  # so few that the span would be all of them
         V, steps = jnp.eye(samples, dtype=dtype), 0
     elif previous is not None:
-        V = V.at[:, :k].set(previous.functions.astype(V.dtype))
-    return align(_leading(apply, V, k, steps), previous)
+        V = V.at[:, :k].set(previous.functions.astype(dtype))
+    eigen = _krylov(apply, V, k, steps)
+    if not isinstance(worst := eigen.residuals.max(), jax.core.Tracer) and not worst <= _TOLERANCE:
+        raise ValueError(
+            f"leading: a residual of {worst:.0e} λ0 remains; apply must be the product with one "
+            "symmetric matrix of finite numbers."
+        )
+    return align(eigen, previous)
 
 
-def _leading(apply, V, k, steps):
-    """`apply` as a pytree, so that the arrays in it are arguments of the compiled function."""
-    if isinstance(apply, partial):
-        apply = jax.tree_util.Partial(apply.func, *apply.args)
-    elif not isinstance(apply, jax.tree_util.Partial):
-        apply = jax.tree_util.Partial(apply)
-    return _krylov(apply, V, k, steps)
+_TOLERANCE, _ROUNDS = 1e-4, 100
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _krylov(apply, V, k, steps):
-    N, width = V.shape
+    N = len(V)
+    unfinished = lambda residuals: (residuals[:k] > _TOLERANCE).any()
     with jax.default_matmul_precision("highest"):
-        basis = V = jnp.linalg.qr(V)[0]
-        image = apply(V)
-        for _ in range(steps):
-            V = image[:, -width:]
-            for _ in range(2):  # once leaves rounding behind, twice is enough (Kahan)
-                V = jnp.linalg.qr(V - basis @ (basis.T @ V))[0]
-            basis = jnp.concatenate([basis, V], axis=1)
-            image = jnp.concatenate([image, apply(V)], axis=1)
-        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
-        values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
-        vectors = basis @ mix
-        residuals = jnp.linalg.norm(image @ mix - vectors * values, axis=0) / values[0]
-    return Eigen(values / N, vectors * N**0.5, residuals)
+        V = jnp.linalg.qr(V)[0]
+        state = _round(apply, V, apply(V), steps)
+        if steps:
+            _, state = lax.while_loop(
+                lambda s: unfinished(s[1][-1]) & (s[0] < _ROUNDS),
+                lambda s: (s[0] + 1, _round(apply, *s[1][:2], min(2, steps))),
+                (0, state),
+            )
+    vectors, _, values, residuals = (part[..., :k] for part in state)
+    right = lambda part: jnp.where(residuals <= _TOLERANCE, part, jnp.nan)
+    return Eigen(right(values / N), right(vectors * N**0.5), residuals)
+
+
+def _round(apply, V, image, steps):
+    """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images."""
+    width, basis = V.shape[1], V
+    for step in range(steps):
+        V = _orthonormal(image[:, -width:], basis, step)
+        basis = jnp.concatenate([basis, V], axis=1)
+        image = jnp.concatenate([image, apply(V)], axis=1)
+    values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
+    values, mix = values[::-1][:width], mix[:, ::-1][:, :width]
+    vectors, image = basis @ mix, image @ mix
+    largest = jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny)
+    return vectors, image, values, jnp.linalg.norm(image - vectors * values, axis=0) / largest
+
+
+def _orthonormal(V, basis, step):
+    """An orthonormal block of V's columns without their share in the basis.
+
+    One pass leaves rounding behind, a second is enough (Kahan) unless a column was nothing but
+    rounding inside the basis, as it is where Θ has fewer directions than that. Then the second
+    pass takes most of it away again, which tells, and a random column comes in its place.
+    """
+    outside = lambda V: jnp.linalg.qr(V - basis @ (basis.T @ V))
+    V, R = outside(outside(V)[0])
+    spent = jnp.abs(jnp.diagonal(R)) < 0.5
+
+    def renew(V):
+        fresh = jax.random.normal(jax.random.key(step + 1), V.shape, V.dtype)
+        return outside(jnp.where(spent, outside(fresh)[0], V))[0]
+
+    return lax.cond(spent.any(), renew, lambda V: V, V)
 
 
 def _symmetric(matrix):
@@ -269,8 +302,8 @@ def energy_concentration(
     total = jnp.mean(g**2, axis=0)
     _check_not_zero(total)
     share = jnp.mean(energy / total, axis=1)
-    above = eigen.values / eigen.values.max() >= jnp.asarray(thresholds)[:, None]
-    return above @ share
+    above = eigen.values.clip(0) / eigen.values.max() >= jnp.asarray(thresholds)[:, None]
+    return jnp.where(above, share, 0).sum(axis=1)
 
 
 def _check_not_zero(total):
@@ -289,10 +322,10 @@ def energy_from_products(
     """Eq. 11, the whole curve, from products with Θ alone.
 
     The share of g's energy per eigenvalue is a measure on the line. Lanczos, started at g, gives
-    its Gauss quadrature (Golub and Welsch 1969): `steps` points with weights, exact for every
-    polynomial of degree 2·steps − 1. Eigenvalues far apart, the leading ones, are points of their
-    own; where they lie close the curve climbs in small steps around the exact one, off by at most
-    one point's weight. A slider can have that; all N eigenfunctions take far too long.
+    its Gauss quadrature (Golub and Welsch 1969): `steps` points with weights. Eigenvalues far
+    apart, the leading ones, are points of their own; where they lie close the curve climbs in small
+    steps around the exact one, off by at most one point's weight. A slider can have that; all N
+    eigenfunctions take far too long.
 
     Args:
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
@@ -313,9 +346,11 @@ def energy_from_products(
             basis, image, q = state
             w = apply(q[:, None])[:, 0]
             basis, image = basis.at[:, i].set(q), image.at[:, i].set(w)
-            for _ in range(2):  # as in `leading`
-                w = w - basis @ (basis.T @ w)
-            return basis, image, w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(w.dtype).tiny)
+            once = w - basis @ (basis.T @ w)
+            twice = once - basis @ (basis.T @ once)
+            norm, before = jnp.linalg.norm(twice), jnp.linalg.norm(once)
+            q = twice / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
+            return basis, image, jnp.where(norm < before / 2, 0, q)  # as in `_orthonormal`
 
         empty = jnp.zeros((len(g), steps), g.dtype)
         state = empty, empty, one / jnp.linalg.norm(one)
@@ -325,8 +360,8 @@ def energy_from_products(
 
     with jax.default_matmul_precision("highest"):
         values, weights = jax.vmap(measure, in_axes=1)(g)
-    above = values / largest >= jnp.asarray(thresholds)[:, None, None]
-    return jnp.mean(jnp.sum(weights * above, axis=-1), axis=-1)
+    above = values.clip(0) / largest >= jnp.asarray(thresholds)[:, None, None]
+    return jnp.mean(jnp.sum(jnp.where(above, weights, 0), axis=-1), axis=-1)
 
 
 def kernel_norm(

@@ -6,17 +6,22 @@ dozen names that JAX has moved since, and an `experimental` package that needs T
 names are put back while it is being imported, and taken away again: afterwards `jax` is as it was.
 The package stays out of the way of the rest of `inrlib`; only this module imports it.
 
-What works and is used: linearisation, closed-form training dynamics, infinite-width kernels, and
-empirical kernels by Jacobian contraction, an independent check of `inrlib.ntk`. What no longer
-works on this JAX, and is not offered: its "structured derivatives".
+What works and is used: linearisation, closed-form training dynamics and infinite-width kernels.
+Its empirical kernels by Jacobian contraction work too; `inrlib.ntk` is tested against them.
+
+>>> from inrlib import networks
+>>> network, r = networks.MLP((64,)), jnp.ones((5, 2))
+>>> theta = networks.init(network, jax.random.key(0), dims=2)
+>>> infinite_width(network, theta)(r).shape
+(5, 5)
 """
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.extend.core
@@ -24,9 +29,10 @@ import jax.interpreters.ad
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inrlib.networks import INR, SIREN, Theta
+from inrlib.inr import INR, Theta, function
+from inrlib.networks import SIREN
 
-__all__ = ["gradient_flow", "gram", "infinite_width", "linearise", "product"]
+__all__ = ["gradient_flow", "infinite_width", "linearise"]
 
 
 def _safe_map(function: Callable, *lists) -> list:
@@ -90,12 +96,6 @@ def _import() -> ModuleType:
 _nt = _import()
 
 
-def _function(network: INR, theta: Theta) -> Callable:
-    """f(params, r), as neural-tangents wants it."""
-    rest = {name: leaves for name, leaves in theta.items() if name != "params"}
-    return lambda params, r: network.apply({**rest, "params": params}, r)
-
-
 def linearise(network: INR, theta: Theta) -> Callable[[Theta, Array], Array]:
     """Eq. 8: the network's tangent at theta, as a function of other numbers and coordinates.
 
@@ -105,36 +105,8 @@ def linearise(network: INR, theta: Theta) -> Callable[[Theta, Array], Array]:
       A function (theta', r (N, D)) → (N, C). theta' has the structure of theta; its "fixed" numbers
       are not looked at.
     """
-    linear = _nt.linearize(_function(network, theta), theta["params"])
+    linear = _nt.linearize(function(network, theta), theta["params"])
     return lambda other, r: linear(other["params"], r)
-
-
-def gram(
-    network: INR,
-    theta: Theta,
-    r1: Float[Array, "N D"],
-    r2: Float[Array, "M D"] | None = None,
-    *,
-    outputs: Literal["trace", "full"] = "trace",
-) -> Float[Array, "N M *CC"]:
-    """Eq. 9 by contraction of the whole Jacobian: what `ntk.gram` computes, slowly.
-
-    Its memory is N times the number of parameters. It is here to check the other one.
-    """
-    kernel = _nt.empirical_ntk_fn(
-        _function(network, theta),
-        trace_axes=(-1,) if outputs == "trace" else (),
-        vmap_axes=0,
-        implementation=_nt.NtkImplementation.JACOBIAN_CONTRACTION,
-    )
-    return kernel(r1, r2, theta["params"])
-
-
-def product(
-    network: INR, theta: Theta, r: Float[Array, "N D"]
-) -> Callable[[Float[Array, "N C"]], Float[Array, "N C"]]:
-    """V ↦ Θ V for one vector-valued V, without the matrix: an independent `ntk.operator`."""
-    return _nt.empirical_ntk_vp_fn(_function(network, theta), r, None, theta["params"])
 
 
 def gradient_flow(
@@ -161,23 +133,23 @@ def gradient_flow(
     Returns:
       f_t on the training samples; with K_new also on the others.
     """
-    predict = _nt.predict.gradient_descent_mse(K, g, learning_rate)
-    if K_new is None:
-        return predict(jnp.asarray(steps), f0)
-    return predict(jnp.asarray(steps), f0, f0_new, K_new)
+    with jax.numpy_dtype_promotion("standard"):
+        predict = _nt.predict.gradient_descent_mse(K, g, learning_rate)
+        if K_new is None:
+            return predict(jnp.asarray(steps), f0)
+        return predict(jnp.asarray(steps), f0, f0_new, K_new)
 
 
-def infinite_width(
-    network: INR, theta: Theta, *, get: Literal["ntk", "nngp"] = "ntk"
-) -> Callable[..., Float[Array, "N M"]]:
-    """The kernel that the layers behind the mapping tend to as they grow wide.
+def infinite_width(network: INR, theta: Theta) -> Callable[..., Float[Array, "N M"]]:
+    """The NTK that the layers behind the mapping tend to as they grow wide.
 
     ReLU networks (MLP, FFN, single frequency, positional encoding): layers of Gaussian weights of
     variance 1/F and trained biases that start at 0, as in `networks`. The mapping γ is the finite
     one of theta, and not trained.
 
-    SIREN: all layers, the first with Gaussian weights of the variance that `networks` draws. That
-    is a limit over mappings too: it equals a network's kernel where the first layer is wide and
+    SIREN: layers of the variances that `networks` draws. With trainable=False they are those behind
+    the finite mapping of theta. Else the first layer is one of them, with Gaussian weights. That is
+    a limit over mappings too: it equals a network's kernel where the first layer is wide and
     drawn from a Gaussian, and differs in shape for the uniform W⁰ (there the sinc-shaped transform
     of a box takes the Gaussian's place).
 
@@ -185,28 +157,49 @@ def infinite_width(
     finite network of these widths, and one can be laid over the other.
 
     Args:
-      network: one of `networks`, without trained numbers in its mapping (SIREN excepted).
+      network: a SIREN or a network of ReLU layers, its mapping not trained (SIREN excepted).
       theta: for ω0 or the mapping.
-      get: "ntk", or "nngp" for the covariance of the outputs at initialisation.
 
     Returns:
       A function (r1 (N, D), r2 (M, D) or None) → (N, M).
 
     Raises:
-      ValueError: a network whose mapping is trained.
+      ValueError: a network of other layers, such as an MFN, or one whose mapping is trained.
     """
-    if isinstance(network, SIREN):
-        layers, mapping = _sine_layers(network, theta), lambda r: r
-    else:
-        _check_mapping(theta["params"])
+    if _is_like(network, SIREN):
+        layers = _sine_layers(network, theta)
+    elif _is_like(network, INR):
         layers = _relu_layers(network)
-        mapping = lambda r: network.apply(theta, r, method="mapping")
+    else:
+        raise ValueError(
+            f"infinite_width: {type(network).__name__} has layers of its own, whose limit is not "
+            "known here; take a SIREN or a family of ReLU layers."
+        )
+    trained = [n for n in theta["params"] if n != "readout" and not n.startswith("hidden")]
+    has_free_mapping = type(network) is SIREN and network.trainable
+    if trained and not has_free_mapping:
+        raise ValueError(
+            f"infinite_width: the mapping's {', '.join(trained)} is trained; take the network with "
+            "trainable=False."
+        )
     kernel = _nt.stax.serial(*layers)[2]
 
+    def mapping(r):
+        return r if has_free_mapping else network.apply(theta, r, method="mapping")
+
     def of(r1, r2=None):
-        return kernel(mapping(r1), None if r2 is None else mapping(r2), get)
+        with jax.numpy_dtype_promotion("standard"), jax.debug_nans(False):  # it needs both
+            return kernel(mapping(r1), None if r2 is None else mapping(r2), "ntk")
 
     return of
+
+
+def _is_like(network: INR, family: type[INR]) -> bool:
+    """Whether the layers behind the mapping are those of `family`."""
+    names = ("__call__", "features", "activation", "dense")
+    if family is SIREN:  # its layers are made in setup
+        names += ("setup", "phases", "mapping")
+    return all(getattr(type(network), name, None) is getattr(family, name) for name in names)
 
 
 def _dense(width: int, W_std: float, b_std: float):
@@ -220,32 +213,17 @@ def _relu_layers(network: INR) -> list:
 
 
 def _sine_layers(network: SIREN, theta: Theta) -> list:
-    D = _dims(theta)
-    omega0 = next(leaves["omega0"] for leaves in theta.values() if "omega0" in leaves)
     bias = 0.0 if network.zero_bias else 1.0
     scale = 3**-0.5  # U(−1, 1) has variance 1/3
-    # Dense draws weights of variance W_std²/fan-in.
-    layers = [_dense(network.mapping_width, scale * D**-0.5, scale * bias), _sine(omega0)]
+    sine = lambda omega: _nt.stax.Sin(1.0, omega, 0.0)
+    layers = []
+    if network.trainable:
+        D = theta["params"]["first"]["kernel"].shape[0]
+        # Dense draws weights of variance W_std²/fan-in.
+        first = _dense(network.mapping_width, scale * D**-0.5, scale * bias)
+        layers = [first, sine(theta["fixed"]["omega0"])]
     fan_ins = (network.mapping_width, *network.widths)
     for fan_in, width in zip(fan_ins, (*network.widths, network.outputs), strict=True):
         layers.append(_dense(width, 2**0.5 / network.hidden_omega0, scale * bias * fan_in**-0.5))
-        layers.append(_sine(network.hidden_omega0))
+        layers.append(sine(network.hidden_omega0))
     return layers[:-1]
-
-
-def _sine(omega: float):
-    return _nt.stax.Sin(1.0, omega, 0.0)
-
-
-def _dims(theta: Theta) -> int:
-    home = next(leaves for leaves in theta.values() if "first" in leaves)
-    return home["first"]["kernel"].shape[0]
-
-
-def _check_mapping(params: Mapping) -> None:
-    trained = [name for name in params if name != "readout" and not name.startswith("hidden")]
-    if trained:
-        raise ValueError(
-            f"infinite_width: the mapping's {', '.join(trained)} is trained; take the network with "
-            "trainable=False."
-        )
