@@ -244,6 +244,15 @@ def downhill(params: Any, gradient: Any, rate: float | Array) -> Any:
     return jax.tree.map(lambda p, d: p - rate * jnp.conj(d), params, gradient)
 
 
+def updated(
+    transformation: optax.GradientTransformation, gradient: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+    """The parameters and the optimiser's state after its step."""
+    with jax.numpy_dtype_promotion("standard"):  # optax takes powers of the number of steps
+        updates, opt_state = transformation.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+
 @dataclass(frozen=True)
 class _Training:
     """The rule of `fit`: shown are the parameters, hidden is the optimiser's state."""
@@ -284,8 +293,8 @@ class _Training:
             half = lambda params: self.mean_square(params, rest, r, g) / 2
             loss, gradient = jax.value_and_grad(half)(params)
             gradient = jax.tree.map(jnp.conj, gradient)  # as in `downhill`
-            updates, opt_state = self.transformation(rate).update(gradient, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state, decibels(2 * loss, peak)
+            after = updated(self.transformation(rate), gradient, opt_state, params)
+            return *after, decibels(2 * loss, peak)
 
         step = self.over_members(one, 0, 0, 0, None, _target_axis(g), 0 if rates.ndim else None)
         seen = (r, g)

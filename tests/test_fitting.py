@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from inrlib import fitting, networks, signals
+from inrlib import checks, fitting, loop, networks, signals
 from inrlib.networks import MLP, SIREN
 
 KEY = jax.random.key(0)
@@ -61,12 +61,12 @@ def test_fit_does_not_use_up_its_input():
 def test_steps_snapshots_and_settings_do_not_compile_again(compiled):
     fitting.fit(NETWORK, start(), R, G, steps=20, snapshots=(5,), **QUIET)
     fitting.fit(NETWORK, start(), R, G, steps=20, snapshots=(5,), **QUIET)
-    programs = fitting._advance._cache_size()
+    programs = loop._advance._cache_size()
     compiled.clear()
     options = {"learning_rate": 3e-4, "snapshots": (7,)}
     fitting.fit(NETWORK, start(omega0=50.0), R, G, steps=33, **options, **QUIET)
     assert not compiled
-    assert fitting._advance._cache_size() == programs
+    assert loop._advance._cache_size() == programs
 
 
 def test_snapshots_are_the_shorter_runs():
@@ -166,7 +166,7 @@ def test_fit_refuses(change, message):
 
 
 def test_fit_refuses_what_does_not_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(fitting, "free_memory", lambda: 1000)
+    monkeypatch.setattr(checks, "free_memory", lambda: 1000)
     with pytest.raises(ValueError, match="pass batch=… or a coarser grid"):
         fitting.fit(NETWORK, start(), R, G, steps=3, **QUIET)
 
@@ -221,7 +221,7 @@ def test_readout_refuses():
 
 SEVERAL = """
 import jax, jax.numpy as jnp, numpy as np
-from inrlib import fitting, networks, signals
+from inrlib import checks, fitting, loop, networks, signals
 r = signals.grid(32)
 g = signals.tone(3, r)
 network = networks.SIREN((16,), mapping_width=16)
