@@ -3,6 +3,10 @@
 Every function that draws into an axis returns a function `update(data)` which changes the artists
 in place; an explorer calls it for each frame, a notebook ignores it. No pyplot: a `Figure` shows
 itself as a PNG, so it needs no back end and looks the same under papermill and in JupyterLab.
+
+>>> fig, ((ax,),) = figure()
+>>> update = curves(ax, [0, 1], {"SIREN": [0, 1]}, COLOURS)
+>>> update({"SIREN": [1, 0]})
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +36,7 @@ __all__ = [
     "spectrum",
     "splitting",
     "stems",
+    "title",
 ]
 
 STYLE = {
@@ -260,6 +265,18 @@ def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> U
         if colour is not None:
             artist.set_facecolor(colour)
 
+    return update
+
+
+def title(ax: Axes, words: str, parts: object, **options) -> Update:
+    """A title with numbers in it: update(parts), one or a tuple, fills `words` as `str.format`."""
+
+    def update(parts: object) -> None:
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        numbers = [part.item() if hasattr(part, "item") else part for part in parts]
+        ax.set_title(words.format(*numbers), **options)
+
+    update(parts)
     return update
 
 

@@ -1,37 +1,37 @@
 """The mechanism behind the explorers: controls, drawing, errors, frames for a page."""
 
-import base64
 import io
 import re
 import threading
 import time
 from datetime import UTC, datetime
 
-import matplotlib
 import numpy as np
 import pytest
+from hands import words
 from PIL import Image
 
 from inrlib import explorers, live, plots
 
 
-def toy(compute=lambda x: x * np.ones(3), control=None, train=None) -> live.Explorer:
-    def draw(frame):
-        fig, ((ax,),) = plots.figure()
-        update = plots.curves(ax, np.arange(3), {"y": frame}, ylim=(-1, 11))
-        return fig, lambda frame: update({"y": frame})
+def draw(y, **_):
+    fig, ((ax,),) = plots.figure()
+    update = plots.curves(ax, np.arange(3), {"y": y}, ylim=(-1, 11))
+    return fig, {"y": lambda y: update({"y": y})}
 
+
+def frame_of(x):
+    return {"y": x * np.ones(3)}
+
+
+def toy(compute=frame_of, control=None, train=None) -> live.Explorer:
     control = control or live.slider("x", "units", 0.1, 10, 1)
-    return live.Explorer({"x": control}, compute, train, draw)
-
-
-def words(explorer) -> str:
-    return re.sub("<[^>]*>", "", explorer.status.value)
+    return live.Explorer({"x": control}, compute, draw, train)
 
 
 def test_an_interrupted_training_loses_nothing():
-    def train(report, x):
-        report(0.5)
+    def train(x):
+        yield 0.5, frame_of(5)
         raise KeyboardInterrupt
 
     explorer = toy(train=train)
@@ -60,11 +60,7 @@ def test_at_moves_all_or_none(bad):
         "kind": live.choice("kind", ("a", "b")),
     }
 
-    def draw(frame):
-        fig, ((ax,),) = plots.figure()
-        return fig, plots.curves(ax, np.arange(3), frame)
-
-    explorer = live.Explorer(controls, lambda x, **_: {"y": np.full(3, x)}, None, draw)
+    explorer = live.Explorer(controls, lambda x, **_: {"y": np.full(3, x)}, draw)
     before = explorer.values
     with pytest.raises(ValueError, match="at: "):
         explorer.at(**bad)
@@ -77,7 +73,7 @@ def fails_above(limit):
     def compute(x):
         if x > limit:
             raise ValueError(f"{x:g} is too large.")
-        return x * np.ones(3)
+        return frame_of(x)
 
     return compute
 
@@ -119,11 +115,7 @@ def test_an_error_stays_until_there_is_a_frame():
 def test_a_frame_ends_what_was_refused_before_it():
     controls = {name: live.slider(name, "units", 0.1, 10, 1) for name in "xy"}
 
-    def draw(frame):
-        fig, ((ax,),) = plots.figure()
-        return fig, plots.curves(ax, np.arange(3), frame)
-
-    explorer = live.Explorer(controls, lambda x, y: {"y": np.full(3, x + y)}, None, draw)
+    explorer = live.Explorer(controls, lambda x, y: {"y": np.full(3, x + y)}, draw)
     field = controls["x"].field
     for text in ("11", "11.0"):  # the same message twice
         field.value = text
@@ -138,7 +130,7 @@ def test_an_error_without_words_is_named():
     def compute(x):
         if x > 4:
             raise MemoryError
-        return x * np.ones(3)
+        return frame_of(x)
 
     explorer = toy(compute)
     explorer.controls["x"].value = 5
@@ -148,7 +140,7 @@ def test_an_error_without_words_is_named():
 def test_a_second_click_does_not_train_again():
     """Clicks that wait in the kernel's queue while it trains; a move makes the next one count."""
     runs = []
-    explorer = toy(train=lambda report, x: runs.append(x) or x * np.ones(3))
+    explorer = toy(train=lambda x: runs.append(x) or iter([(1.0, frame_of(x))]))
     for _ in range(3):
         explorer.button.click()
     assert runs == [1]
@@ -159,7 +151,7 @@ def test_a_second_click_does_not_train_again():
 
 def test_a_refused_entry_and_then_a_good_one_are_one_frame():
     frames = []
-    explorer = toy(lambda x: frames.append(x) or x * np.ones(3))
+    explorer = toy(lambda x: frames.append(x) or frame_of(x))
     control = explorer.controls["x"]
     control.field.value = "nonsense"
     frames.clear()
@@ -176,7 +168,16 @@ def test_a_refused_entry_and_then_a_good_one_are_one_frame():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("3", 3), ("2.99951", 2.99951), (" 1e-1 ", 0.1), ("10", 10), ("0.1", 0.1)]
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("2.99951", 2.99951),
+        (" 1e-1 ", 0.1),
+        ("10", 10),
+        ("0.1", 0.1),
+        ("2,5", 2.5),
+        ("0,125", 0.125),
+    ],
 )
 def test_a_typed_number_is_taken_as_it_is(text, value):
     control = live.slider("x", "units", 0.1, 10, 1)
@@ -206,6 +207,8 @@ def test_a_typed_whole_number_is_one():
         ("1e400", "inf is out of range"),
         ("<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"),
         ("1" * 5000, "out of range"),
+        ("1,500", "1,500&#x27; is no number"),
+        ("1,5,0", "is no number"),
     ],
 )
 def test_typed_nonsense_is_answered_in_place(text, message):
@@ -265,7 +268,7 @@ def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, messa
         file["last_modified"] = datetime(2020, 1, 1, tzinfo=UTC)
         control.button.value = (file | {"content": memoryview(content)},)
 
-    explorer = toy(lambda x: np.ones(3) * (1 if x is None else 5), control)
+    explorer = toy(lambda x: frame_of(1 if x is None else 5), control)
     send((50, 40))
     assert control.value.shape == (16, 16, 3)
     good = explorer.image.value
@@ -308,7 +311,7 @@ def test_an_error_appears_in_place_and_the_explorer_goes_on(error, shown):
     def compute(x):
         if x > 4:
             raise error
-        return x * np.ones(3)
+        return frame_of(x)
 
     explorer = toy(compute)
     good = explorer.image.value
@@ -321,15 +324,10 @@ def test_an_error_appears_in_place_and_the_explorer_goes_on(error, shown):
 
 def test_at_makes_one_frame_and_knows_its_controls():
     seen = []
-    make = lambda x, y: seen.append((x, y)) or x * np.ones(3)
-
-    def draw(frame):
-        fig, ((ax,),) = plots.figure()
-        update = plots.curves(ax, np.arange(3), {"y": frame})
-        return fig, lambda frame: update({"y": frame})
+    make = lambda x, y: seen.append((x, y)) or frame_of(x)
 
     sliders = {name: live.slider(name, "units", 0.1, 10, 1) for name in "xy"}
-    explorer = live.Explorer(sliders, make, None, draw)
+    explorer = live.Explorer(sliders, make, draw)
     seen.clear()
     assert explorer.at(x=3, y=4) is explorer
     assert seen == [(3, 4)]
@@ -361,7 +359,7 @@ def test_reset_drops_a_refused_text_too():
 
 def test_the_busy_sign_comes_after_a_while_only():
     seen = []
-    explorer = toy(lambda x: time.sleep(0.5 if x > 5 else 0) or x * np.ones(3))
+    explorer = toy(lambda x: time.sleep(0.5 if x > 5 else 0) or frame_of(x))
     explorer.status.observe(lambda change: seen.append(change["new"]), names="value")
     explorer.controls["x"].value = 2
     assert not any("computing" in text for text in seen)
@@ -371,77 +369,37 @@ def test_the_busy_sign_comes_after_a_while_only():
     assert threading.active_count() < 20
 
 
-# --- Drawing ---
-
-
-ALL = {
-    "first look": explorers.first_look,
-    "families": explorers.families,
-    "aliasing": explorers.aliasing,
-    "imperfect recovery": explorers.imperfect_recovery,
-    "kernel regression": explorers.kernel_regression,
-    "bessel": explorers.bessel,
-    "depth, line": explorers.depth,
-    "depth, plane": lambda: explorers.depth(2),
-    "modulation": explorers.modulation,
-    "eigenfunctions": lambda: explorers.eigenfunctions(size=16),
-    "meta-learning": explorers.meta_learning,
-    "dashboard": explorers.dashboard,
-}
-
-
-@pytest.fixture(scope="module", params=ALL)
-def explorer(request):
-    return ALL[request.param]()
-
-
-def test_drawing_what_moves_equals_drawing_all(explorer):
-    """Pixel by pixel, against matplotlib's own full drawing of the same artists."""
-    control = explorer.controls[explorer.main]
-    low, high = control.low, control.high
-    for share in (0.3, 0.7, 0.0, 1.0, 0.5):
-        control.value = low + share * (high - low)
-        assert "computed in" in words(explorer)
-        fast = np.array(explorer.canvas.buffer_rgba())
-        for artist in explorer.figure.findobj(lambda a: a.get_animated()):
-            artist.set_animated(False)
-        explorer.canvas.draw()
-        full = np.array(explorer.canvas.buffer_rgba())
-        np.testing.assert_array_equal(fast, full)
-        explorer.canvas._renew()
-    assert matplotlib.rcParams["axes.axisbelow"] is True
-
-
-def test_moving_draws_no_labels_again(explorer, monkeypatch):
-    """What is static is drawn once: a frame does not draw the figure as a whole."""
-    if "allowed: order Σ|s|" in [ax.get_title() for ax in explorer.figure.axes]:
-        pytest.skip("the colour bar's ticks follow the order, so there every frame is a full one")
-    control = explorer.controls[explorer.main]
-    control.value = control.low + 0.4 * (control.high - control.low)
-    draws = []
-    monkeypatch.setattr(explorer.canvas, "draw", lambda: draws.append(1))
-    control.value = control.low + 0.6 * (control.high - control.low)
-    assert "computed in" in words(explorer)
-    assert draws == []
-
-
-def test_frames_for_a_page(explorer):
-    control = explorer.controls[explorer.main]
-    before = control.value
-    frames = explorer.frames(5, limit=2**18)
-    assert control.value == before
-    assert len(frames["values"]) == len(frames["images"]) >= 4
-    assert float(frames["values"][frames["first"]]) == pytest.approx(before, rel=1e-9)
-    assert [float(v) for v in frames["values"]] == sorted(float(v) for v in frames["values"])
-    data = [base64.b64decode(image) for image in frames["images"]]
-    assert sum(map(len, data)) <= 2**18
-    pictures = [np.asarray(Image.open(io.BytesIO(d)), int) for d in data]
-    assert len({picture.shape for picture in pictures}) == 1
-    assert np.abs(pictures[0] - pictures[-1]).max() > 60
-
-
 def test_the_page_gets_frames_only_when_it_is_exported(monkeypatch):
     explorer = toy()
-    assert live.FRAMES not in explorer._repr_mimebundle_()
+    assert "text/html" not in explorer._repr_mimebundle_()
     monkeypatch.setenv("INRLIB_FRAMES", "4")
-    assert len(explorer._repr_mimebundle_()[live.FRAMES]["images"]) == 5  # its own value and four
+    page = explorer._repr_mimebundle_()["text/html"]
+    assert page.count("<img") == 5  # its own value and four
+    assert page.count('type="range"') == 1
+
+
+def test_what_a_frame_needs_of_the_one_before_is_passed_in():
+    seen = []
+
+    def compute(x, previous):
+        seen.append(previous)
+        return {"y": np.full(3, x)}
+
+    explorer = toy(compute)
+    explorer.controls["x"].value = 5
+    assert [frame and frame["y"][0] for frame in seen] == [None, 1, 1]
+    assert explorer.frame["y"][0] == 5
+
+
+def test_a_training_replaces_the_parts_that_it_names():
+    def train(x):
+        yield 0.5, {"y": np.full(3, 7.0)}
+        yield 1.0, {"y": np.full(3, 8.0)}
+
+    shares = []
+    explorer = toy(lambda x: {"y": np.full(3, x), "kept": x}, train=train)
+    explorer.progress.observe(lambda change: shares.append(change["new"]), names="value")
+    explorer.button.click()
+    assert shares == [0.5, 1.0]
+    assert explorer.frame["y"][0] == 8
+    assert explorer.frame["kept"] == 1

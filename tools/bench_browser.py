@@ -10,10 +10,11 @@ import random
 import re
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import lab
 import numpy as np
+
+from inrlib import explorers
 
 MOVES, DRAGS = 100, 10
 
@@ -57,27 +58,8 @@ image => {
 """
 
 
-class Case(NamedTuple):
-    """An explorer, and the limit for p95 in ms that it is held to."""
-
-    name: str
-    expression: str
-    limit: float | None = None
-
-
-CASES = [
-    Case("spectra", "explorers.first_look()", 150),
-    Case("spectra, fitted", "explorers.aliasing()", 150),
-    Case("Bessel", "explorers.bessel()", 150),
-    Case("eigenfunctions 32×32", "explorers.eigenfunctions(size=32)", 250),
-    Case("dashboard", "explorers.dashboard()", 400),
-    Case("families", "explorers.families()"),
-    Case("imperfect recovery", "explorers.imperfect_recovery()"),
-    Case("kernel regression", "explorers.kernel_regression()"),
-    Case("depth, in the plane", "explorers.depth(2)"),
-    Case("modulation, and sound", "explorers.modulation()"),
-    Case("meta-learning", "explorers.meta_learning()"),
-]
+LIMITS = {"eigenfunctions": 250, "dashboard": 400}
+"""What p95 in ms is held to; 150 for any other explorer."""
 
 
 def separate(page, status, places, y) -> list[dict]:
@@ -111,8 +93,8 @@ def rate(page, left, right, y, seconds: float = 4) -> float:
     return 1e3 * (after - before) / (now - start)
 
 
-def measure(page, cell, case: Case) -> list[str]:
-    """The case's row of the table."""
+def measure(page, cell, name: str) -> list[str]:
+    """An explorer's row of the table."""
     image = cell.locator(".widget-image").element_handle()
     status = cell.locator(".widget-html", has_text="computed in").element_handle()
     page.evaluate(WATCH, image)
@@ -147,10 +129,10 @@ def measure(page, cell, case: Case) -> list[str]:
     )
     p50, p95 = np.percentile(whole, [50, 95])
     return [
-        case.name,
+        name,
         f"{p50:.0f}",
         f"{p95:.0f}",
-        f"{case.limit:.0f}" if case.limit else "",
+        f"{LIMITS.get(name, 150)}",
         f"{np.median(compute):.0f}",
         f"{np.median(draw):.0f}",
         f"{np.median(whole - compute - draw - show):.0f}",
@@ -185,13 +167,13 @@ def main() -> None:
         lab.jupyterlab(Path(folder)) as running,
         lab.browser() as browser,
     ):
-        for case in CASES:
-            source = f"from inrlib import explorers\n{case.expression}"
+        for name in explorers.ALL:
+            source = f"from inrlib import explorers\nexplorers.{name}()"
             lab.write_notebook(Path(folder) / "bench.ipynb", [source])
             page = browser.new_page(viewport={"width": 1600, "height": 1000})
             cells = lab.open_notebook(page, running, "bench.ipynb")
             lab.run_all(page, 1)
-            _print(measure(page, cells.first, case))
+            _print(measure(page, cells.first, name))
             page.close()
     print("same ends: eigenfunctions keep the signs of the frame before, so theirs may differ")
 

@@ -22,7 +22,7 @@ def bessel_explorer() -> tuple[float, float]:
         return explorer.compute(**values)
 
     frame = explorer.compute(**explorer.values)
-    draw = lambda: (explorer.update(frame), explorer.canvas.refresh())
+    draw = lambda: explorer.draw(frame)
     return seconds(move, repeat=20), seconds(draw)
 
 

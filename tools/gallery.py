@@ -1,7 +1,7 @@
 """Redraws the README's pictures and its table of claims from build/: `make gallery`.
 
-Run `make notebooks` first. Pictures come out of the executed notebooks, found by the words that
-stand in the cell that drew them.
+Run `make notebooks` first. Pictures come out of the executed notebooks: of cells with the tag
+"gallery", whose metadata hold a name and a caption.
 """
 
 import base64
@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -19,55 +20,33 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD, GALLERY = ROOT / "build", ROOT / "docs" / "gallery"
 WIDTH = 640
 
-PICTURES = {
-    "first_look": ("00_start_here", "explorers.first_look", "ω0 before any training"),
-    "figure1": ("00_start_here", "plots.splitting", "Fig. 1: layer by layer into harmonics"),
-    "lattice": ("03_expressive_power", "harmonics.lattice_order(k, 9)", "Theorem 1: a lattice"),
-    "imperfect_recovery": (
-        "04_1_imperfect_recovery",
-        "show(figure2)",
-        "Fig. 2: a mapping with holes",
-    ),
-    "aliasing": ("04_2_aliasing", "figure3 =", "Fig. 3: a second note between the samples"),
-    "alias_curve": ("04_2_aliasing", "alias_of =", "the alias against ω0 and σ"),
-    "atoms": ("05_2_eigenfunctions", "plots.atoms(", "Fig. 5: the atoms of untrained networks"),
-    "dashboard": ("10_dashboard", "explorers.dashboard()", "one network from all sides"),
-    "energy": ("05_2_eigenfunctions", 'energy_figure("Figure 4"', "Fig. 4: energy of faces"),
-    "learned_atoms": ("05_3_meta_learning", '"MAML, seed 1"', "Fig. 5: atoms learned from faces"),
-    "meta_learning": (
-        "05_3_meta_learning",
-        "explorers.meta_learning",
-        "a dictionary that is learned, step by step",
-    ),
-    "single_image": (
-        "05_3_meta_learning",
-        "metalearning.pretrain(",
-        "energy of faces after training on one picture",
-    ),
-}
-"""name → (notebook, words in the cell, caption)."""
 
+def pictures() -> Iterator[tuple[str, str, str, Image.Image]]:
+    """Notebook, name, caption and picture of every cell with the tag "gallery".
 
-def picture(notebook: str, words: str) -> Image.Image:
-    """The picture that the first cell holding `words` drew."""
-    document = nbformat.read(BUILD / f"{notebook}.ipynb", as_version=4)
-    for cell in document.cells:
-        if cell.cell_type == "code" and words in cell.source:
-            for output in cell.outputs:
-                if data := output.get("data", {}).get("image/png"):
-                    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
-    raise LookupError(f"{notebook}: no executed cell with {words!r} drew a picture")
+    Raises:
+      LookupError: such a cell that drew nothing.
+    """
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(BUILD / path.name, as_version=4).cells:
+            if "gallery" not in cell.metadata.get("tags", []):
+                continue
+            name, caption = (cell.metadata.gallery[key] for key in ("name", "caption"))
+            drawn = (output.get("data", {}).get("image/png") for output in cell.outputs)
+            if not (data := next(filter(None, drawn), None)):
+                raise LookupError(f"{path.stem}: the cell of {name!r} drew no picture")
+            yield path.name, name, caption, Image.open(io.BytesIO(base64.b64decode(data)))
 
 
 def draw() -> str:
     """Writes the small pictures; returns the README's gallery."""
     GALLERY.mkdir(parents=True, exist_ok=True)
     cells = []
-    for name, (notebook, words, caption) in PICTURES.items():
-        image = picture(notebook, words)
+    for notebook, name, caption, image in pictures():
+        image = image.convert("RGB")
         image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
         image.quantize(128).save(GALLERY / f"{name}.png", optimize=True)
-        link = f"[![{caption}](docs/gallery/{name}.png)](notebooks/{notebook}.ipynb)"
+        link = f"[![{caption}](docs/gallery/{name}.png)](notebooks/{notebook})"
         cells.append(f"{link}<br>{caption}")
     rows = [f"| {' | '.join(cells[i : i + 2])} |" for i in range(0, len(cells), 2)]
     return "\n".join([rows[0], "| --- | --- |", *rows[1:]])

@@ -6,7 +6,6 @@ reported in the closing table and does not stop the others.
 """
 
 import argparse
-import html
 import json
 import os
 import re
@@ -20,13 +19,12 @@ import nbformat
 import papermill
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from inrlib import claims
-from inrlib.live import FRAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 POSITIONS = 15  # of each explorer's main slider, kept in the page
 
 
@@ -59,71 +57,30 @@ def write_page(notebook: Path) -> None:
 def page(notebook: Path) -> str:
     """The executed notebook as HTML that loads nothing: pictures inside, equations as MathML."""
     document = nbformat.read(notebook, as_version=4)
-    document.metadata.pop("widgets", None)
-    equations: dict[str, str] = {}
-    for cell in document.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _set_aside(cell.source, equations)
-        elif cell.cell_type == "code":
-            cell.outputs = [still for output in cell.outputs if (still := _still(output))]
-    exporter = HTMLExporter(
-        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True
-    )
+    document.metadata.pop("widgets", None)  # then an explorer is shown by its own HTML
+    exporter = Page(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
     text, _ = exporter.from_notebook_node(document)
     # The template's scripts load MathJax and widgets from the network; nothing here needs them.
-    text = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
-    return re.sub(r"equation-\d+-set-aside", lambda mark: equations[mark[0]], text)
+    return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
 
-def _set_aside(markdown: str, equations: dict[str, str]) -> str:
-    """Markdown with a mark for every $…$ and $$…$$, whose MathML is noted under that mark."""
+class MathML(IPythonRenderer):
+    """Markdown whose equations are MathML."""
 
-    def note(match: re.Match) -> str:
-        if match["code"]:
-            return match["code"]
-        display = "block" if match["block"] else "inline"
-        mark = f"equation-{len(equations)}-set-aside"
-        equations[mark] = convert((match["block"] or match["inline"]).strip(), display=display)
-        return mark
+    def block_math(self, body: str) -> str:
+        return convert(body.strip(), display="block")
 
-    pattern = r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$"
-    return re.sub(pattern, note, markdown, flags=re.DOTALL)
+    def inline_math(self, body: str) -> str:
+        return convert(body)
 
 
-def _still(output):
-    """The output without its widget: an explorer's frames stay, a progress bar goes."""
-    if output.get("output_type") == "stream" and output.get("name") == "stderr":
-        return None
-    data = output.get("data", {})
-    if FRAMES in data:
-        output["data"] = {"text/html": _slide(**data[FRAMES])}
-    elif WIDGET in data:
-        if "image/png" not in data:
-            return None
-        output["data"] = {"image/png": data["image/png"]}
-    return output
+class Page(HTMLExporter):
+    """nbconvert's page with these equations."""
 
-
-SLIDE = (
-    "const pictures = this.closest('figure').querySelectorAll('img'); "
-    "pictures.forEach((picture, n) => picture.hidden = n != this.value); "
-    "this.nextElementSibling.textContent = this.dataset.values.split(' ')[this.value]"
-)
-
-
-def _slide(label: str, values: list[str], first: int, width: int, images: list[str]) -> str:
-    """A slider over stored pictures: all that moves in a page is in the slider's own attribute."""
-    pictures = "".join(
-        f'<img {"" if n == first else "hidden "}alt="{html.escape(label)} = {value}" '
-        f'style="max-width: 100%; width: {width}px" src="data:image/webp;base64,{image}">'
-        for n, (value, image) in enumerate(zip(values, images, strict=True))
-    )
-    return (
-        f'<figure style="margin: 0"><label>{html.escape(label)} '
-        f'<input type="range" min="0" max="{len(images) - 1}" value="{first}" '
-        f'data-values="{" ".join(values)}" style="width: 20em; vertical-align: middle" '
-        f'oninput="{SLIDE}"> <output>{values[first]}</output></label><div>{pictures}</div></figure>'
-    )
+    def default_filters(self):
+        yield from super().default_filters()
+        render = lambda source: MarkdownWithMath(renderer=MathML(escape=False)).render(source)
+        yield "markdown2html", render
 
 
 def record() -> list[claims.Claim]:
@@ -141,7 +98,8 @@ def main() -> int:
     parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
     options = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
-    os.environ["INRLIB_FRAMES"] = str(POSITIONS)  # the kernels inherit it
+    # The kernels inherit both.
+    os.environ |= {"INRLIB_FRAMES": str(POSITIONS), "TQDM_DISABLE": "1"}
     sources = sorted((ROOT / "notebooks").glob("*.ipynb"))
     if options.names:
         sources = [s for s in sources if s.stem in {Path(n).stem for n in options.names}]

@@ -1,4 +1,4 @@
-"""What Section 3 draws."""
+"""Data in, artists out."""
 
 import numpy as np
 
@@ -47,3 +47,13 @@ def test_splitting_has_a_row_per_layer_and_shades_what_is_allowed():
     shaded = [ax.patches[0].get_extents().width for ax in fig.axes[1::2]]
     assert shaded == sorted(shaded)
     assert fig._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_a_title_takes_numbers_of_every_kind():
+    _, ((ax,),) = plots.figure()
+    update = plots.title(ax, "{:.1f} dB", np.float32(3.14159))
+    assert ax.get_title() == "3.1 dB"
+    update(2)
+    assert ax.get_title() == "2.0 dB"
+    update = plots.title(ax, "{} after {} steps", ("untrained", 0), loc="right")
+    assert ax.get_title(loc="right") == "untrained after 0 steps"

@@ -1,0 +1,229 @@
+"""Section 5: the kernel, its atoms, and what meta-learning makes of them.
+
+>>> from inrlib import explorers
+>>> explorers.kernel_regression().at(omega0=60).frame["level"].shape
+(129,)
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inrlib import atoms, faces, networks, ntk, plots, signals, spectra
+from inrlib.explorers import parts
+from inrlib.fitting import descend, psnr
+from inrlib.live import Explorer, choice, knob, named, whole
+from inrlib.live.explorer import Frame
+from inrlib.networks import FFN, SIREN
+from inrlib.weights import shipped
+
+_COUNT, _THRESHOLDS = 24, jnp.logspace(-4, 0, 81)
+
+
+@named
+def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Explorer:
+    """Section 5.1: a row of a SIREN's kernel, and what the kernel makes of a tone's samples.
+
+    Args:
+      seed: of the weights. They are never trained.
+      frequency: of the tone, in Hz.
+      rate: samples on [0, 1). The alias falls at rate − frequency.
+    """
+    network = SIREN(widths=(128,), mapping_width=128)
+    theta = networks.init(network, jax.random.key(seed), dims=1)
+    r, finer = signals.grid(rate), signals.grid(2 * rate)
+    g, target = signals.tone(frequency, r), signals.tone(frequency, finer)
+
+    @jax.jit
+    def compute(omega0):
+        tuned = networks.tune(theta, omega0=omega0)
+        row = ntk.gram(network, tuned, finer, jnp.array([[0.5]]))[:, 0]
+        f = ntk.regression(network, tuned, r, g, finer)
+        return {"curve": row / row.max(), "level": spectra.level(f)}
+
+    def draw(curve, level):
+        levels = {"target": spectra.level(target), "SIREN": level}
+        labels = {"xlabel": "coordinate r", "ylabel": "Θ(r, 0.5) / largest"}
+        marks = (frequency, rate - frequency)
+        fig, (left, _), updates = parts.beside(
+            finer[:, 0], {"SIREN": curve}, levels, marks, **labels
+        )
+        left.set(ylim=(-0.4, 1.05), title="a row of the kernel")
+        return fig, updates
+
+    return Explorer({"omega0": knob(SIREN, 10, 400, 60)}, compute, draw)
+
+
+def _faces(size: int, count: int = 8) -> tuple[np.ndarray, jax.Array, jax.Array]:
+    """Faces that meta-learning has not seen: as pictures, as samples (N, 1) each, and centred."""
+    pictures = faces.load(size=size).validation[:count]
+    g = jnp.asarray(pictures.reshape(count, -1, 1), jnp.float32)
+    return pictures, g, (g - g.mean(axis=1, keepdims=True))[..., 0].T
+
+
+def _wall(pictures) -> tuple[plots.Figure, plots.Figure, Callable]:
+    """Ten atoms in a row, and below them the room for what else there is."""
+    fig = plots.Figure(figsize=(10.5, 4.4))
+    upper, lower = fig.subfigures(2, 1, height_ratios=(1.4, 3))
+    return fig, lower, parts.atoms(upper.subplots(1, 10), pictures)
+
+
+@partial(jax.jit, static_argnums=0)
+def _dictionary(network, theta, previous, r, g) -> Frame:
+    """The leading atoms, their eigenvalues, and a signal's energy on all atoms."""
+    gram = ntk.gram(network, theta, r)
+    eigen = atoms.eigenfunctions(gram, _COUNT, previous)
+    largest = eigen.values.max()
+    product = partial(jnp.matmul, gram)
+    side = round(len(r) ** 0.5)
+    return {
+        "eigen": eigen,
+        "wall": eigen.functions[:, :10].T.reshape(10, side, side),
+        "values": jnp.sort(eigen.values)[::-1] / largest,  # `align` may swap neighbours
+        "energy": atoms.energy_from_products(product, g, _THRESHOLDS, largest),
+    }
+
+
+@named
+def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
+    """Section 5.2: the atoms of a network, their eigenvalues, and the energy of a face on them.
+
+    A switch goes from random to the meta-learned weights of Section 5.3, first seed; these have a
+    width, a depth and a seed of their own, so that only ω0 or σ moves them.
+
+    Args:
+      family: "SIREN", with a slider for ω0, or "FFN", with a slider for σ.
+      size: side of the grid in pixels, at least 8.
+
+    Raises:
+      ValueError: another family, or too small a grid.
+    """
+    if size < 8:
+        raise ValueError(f"eigenfunctions: size={size} is too small; take at least 8.")
+    make, stored, control = parts.choose(
+        family,
+        {
+            "SIREN": (
+                lambda width, depth: SIREN.sized(width, depth, zero_bias=True),
+                "maml_siren",
+                knob(SIREN, high=150),
+            ),
+            "FFN": (
+                lambda width, depth: FFN((width,) * depth, mapping_width=256),
+                "maml_ffn",
+                knob(FFN, value=1),
+            ),
+        },
+    )
+    learned_network, learned, _ = shipped(stored)
+    learned = jax.tree.map(lambda leaf: leaf[0], learned)
+    r, (pictures, _, centred) = signals.grid((size, size)), _faces(size)
+
+    @partial(jax.jit, static_argnums=0)
+    def drawn(network, seed):
+        return networks.init(network, jax.random.key(seed), 2)
+
+    def compute(width, depth, seed, face, weights, previous, **settings):
+        network, theta = learned_network, learned
+        if weights == "random":
+            network = make(width, depth)
+            theta = drawn(network, seed)
+        theta = networks.tune(theta, **settings)
+        before = previous and previous["eigen"]
+        frame = _dictionary(network, theta, before, r, centred[:, [face - 1]])
+        return frame | {"face": pictures[face - 1]}
+
+    def draw(wall, values, energy, face, **_):
+        fig, lower, shown = _wall(wall)
+        left, middle, right = lower.subplots(1, 3, width_ratios=(3, 3, 1.6))
+        labels = {"xlabel": "index", "ylabel": "eigenvalue / largest", "yscale": "log"}
+        index = np.arange(_COUNT)
+        decay = plots.curves(left, index, {family: values}, plots.COLOURS, **labels)
+        left.set(ylim=(1e-4, 1.5))
+        return fig, {
+            "wall": shown,
+            "values": lambda values: decay({family: values}),
+            "energy": parts.energy(middle, _THRESHOLDS, family, energy),
+            "face": plots.picture(right, face, "the face"),
+        }
+
+    controls = {networks.families()[family].knob.name: control} | {
+        "width": choice("width", (32, 64, 128, 256), 128),  # the paper's 256 takes twice the time
+        "depth": whole("depth", 1, 5, 3),
+        "seed": whole("seed", 0, 99, 0),
+        "face": choice("face", range(1, len(pictures) + 1)),
+        "weights": choice("weights", ("random", "learned")),
+    }
+    return Explorer(controls, compute, draw)
+
+
+@named
+def meta_learning(size: int = 32, most: int = 10) -> Explorer:
+    """Section 5.3: what MAML does to a SIREN's atoms, to the energy of a face, and to its fit.
+
+    The main slider goes through the shipped numbers along meta-training. The face is one that
+    meta-training has not seen; gradient descent (steps of 1e-2, as `fitting.fit` counts them) sees
+    half of its pixels.
+
+    Args:
+      size: side of the grid in pixels.
+      most: gradient steps that can be chosen.
+    """
+    network, thetas, notes = shipped("maml_path")
+    lengths = notes["steps"]
+    r, (pictures, g, centred) = signals.grid((size, size)), _faces(size)
+    order = np.random.default_rng(0).permutation(size**2)
+    seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
+
+    @lru_cache
+    def dictionary(checkpoint):
+        """The first atoms, and every face's energy on all of them; computed once."""
+        eigen = atoms.eigenfunctions(ntk.gram(network, at(checkpoint), r))
+        energy = [atoms.energy_concentration(eigen, one[:, None], _THRESHOLDS) for one in centred.T]
+        return jax.tree.map(lambda leaf: leaf[..., :10], eigen), energy
+
+    def at(checkpoint):
+        return jax.tree.map(lambda leaf: leaf[checkpoint], thetas)
+
+    @jax.jit
+    def fitted(theta, g, steps):
+        f = networks.function(network, theta)
+        loss = lambda params: jnp.mean((f(params, r[seen]) - g[seen]) ** 2) / 2
+        after = f(descend(loss, theta["params"], 1e-2, steps), r)
+        return after.reshape(size, size), psnr(after[unseen], g[unseen])
+
+    def compute(checkpoint, face, steps, previous):
+        eigen, energies = dictionary(checkpoint)
+        eigen = atoms.align(eigen, previous and previous["eigen"])
+        fit, level = fitted(at(checkpoint), g[face - 1], steps)
+        return {
+            "eigen": eigen,
+            "wall": eigen.functions.T.reshape(10, size, size),
+            "energy": energies[face - 1],
+            "face": pictures[face - 1],
+            "fit": fit,
+            "steps": lengths[checkpoint],
+            "level": level,
+        }
+
+    def draw(wall, energy, face, fit, steps, level, **_):
+        fig, lower, shown = _wall(wall)
+        left, middle, right = lower.subplots(1, 3, width_ratios=(2.4, 1.6, 1.6))
+        return fig, {
+            "wall": shown,
+            "energy": parts.energy(left, _THRESHOLDS, "SIREN", energy),
+            "face": plots.picture(middle, face, "an unseen face"),
+            "fit": plots.picture(right, fit),
+            "steps": plots.title(left, "after {} steps of meta-training", steps),
+            "level": plots.title(right, "fit: {:.1f} dB on unseen pixels", level),
+        }
+
+    controls = {
+        "checkpoint": whole("meta-training", 0, len(lengths) - 1, len(lengths) - 1),
+        "steps": whole("gradient steps", 0, most, 3),
+        "face": choice("face", range(1, len(pictures) + 1)),
+    }
+    return Explorer(controls, compute, draw)

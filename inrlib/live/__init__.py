@@ -1,0 +1,24 @@
+"""A figure that follows its controls: the one mechanism behind every explorer.
+
+    control → compute → frame → artists → `Canvas` → picture in the page
+
+`controls` is what a reader moves, `canvas` what is drawn, `explorer` the way round, and `page` what
+remains of it where there is no kernel.
+"""
+
+from inrlib.live.canvas import DENSITY, Canvas
+from inrlib.live.controls import Number, Upload, choice, knob, slider, whole
+from inrlib.live.explorer import Explorer, named
+
+__all__ = [
+    "DENSITY",
+    "Canvas",
+    "Explorer",
+    "Number",
+    "Upload",
+    "choice",
+    "knob",
+    "named",
+    "slider",
+    "whole",
+]
