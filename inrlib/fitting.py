@@ -100,6 +100,7 @@ def psnr(
 
 def decibels(mean_square: Array, peak: float | Array = 1.0) -> Array:
     """10 log10(peak² / mean square)."""
+    peak = jnp.asarray(peak, mean_square.dtype)
     return 10 * (2 * jnp.log10(peak) - jnp.log10(mean_square))
 
 
