@@ -391,10 +391,10 @@ def readout(
             "make it a subclass of networks.INR."
         )
     r, g = pair("readout", r, g, precision(theta))
-    _check_sets([(r, g)], network.outputs, (), False)
+    _check_sets([(r, g)], check_network(network, theta, r), (), False)
     width = network.widths[-1] if network.widths else getattr(network, "mapping_width", 0)
-    # Z, Z with its ones, what LAPACK makes of it, and U.
-    check_memory("the decomposition", len(r), 5 * (width + 1) * r.dtype.itemsize)
+    # Z, Z with its ones, LAPACK's copy and workspace, U twice: measured.
+    check_memory("the decomposition", len(r), 6 * (width + 1) * r.dtype.itemsize)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)

@@ -110,7 +110,9 @@ class Training:
             self.pause.value, self._hurry = False, True
 
     def _toggled(self, paused: bool) -> None:
-        self.pause.description, self.pause.icon = ("Resume", "play") if paused else ("Pause", "pause")
+        self.pause.description, self.pause.icon = (
+            ("Resume", "play") if paused else ("Pause", "pause")
+        )
         if paused:
             self._going.clear()
         else:
