@@ -57,6 +57,11 @@ class Knob(NamedTuple):
     high: float
     zero: bool = False
 
+    def of_nyquist(self, value: float, spacing: float) -> float:
+        """The value as a share of the Nyquist frequency 1/(2 spacing) of samples on a grid."""
+        cycles = value / (2 * np.pi) if self.unit.startswith("rad") else value
+        return 2 * spacing * cycles
+
 
 class INR(nn.Module):
     """Eq. 1 with the mapping left open; a family says what `phases` is.

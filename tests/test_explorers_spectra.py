@@ -21,21 +21,24 @@ def test_single_frequency_misses_the_odd_coefficients():
     assert at_half[1::2].max() > -40
 
 
-def test_training_behind_the_button_learns_and_reports():
-    explorer = explorers.aliasing("SIREN")
-    seen = []
-    explorer.progress.observe(lambda change: seen.append(change["new"]), names="value")
-    explorer.button.click()
-    assert seen[-1] == 1
-    assert len(seen) > 10
-    assert not explorer.button.disabled
+def test_a_trained_siren_at_300_has_its_second_note_at_105_hz_and_none_at_30():
+    explorer = explorers.aliasing("SIREN").trained()
     level = np.asarray(explorer.frame["level"])
-    others = np.delete(level, [23, 105])
-    assert level[105] > others.max() + 6
+    assert level[105] > np.delete(level, [23, 105]).max() + 6
+    level = np.asarray(explorer.at(omega0=30).trained().frame["level"])
+    assert level[105] < -40
+
+
+def test_a_setting_is_shown_beside_the_nyquist_frequency():
+    """64 samples on [−1, 1) have 16 cycles per unit, 128 on [0, 1) have 64 Hz."""
+    assert (
+        explorers.imperfect_recovery("FFN").at(sigma=8).frame["scale"].endswith("50 % of Nyquist")
+    )
+    assert explorers.aliasing().at(omega0=64 * np.pi).frame["scale"].endswith("50 % of Nyquist")
 
 
 def test_own_picture():
-    explorer = explorers.imperfect_recovery(pixels=signals.picture("coffee", 48))
+    explorer = explorers.imperfect_recovery(pixels=signals.picture("coffee", 96))
     assert explorer.frame["picture"].shape == (48, 48, 3)
 
 
@@ -45,7 +48,8 @@ def test_own_picture():
         (lambda: explorers.aliasing("MLP"), "choose SIREN or FFN"),
         (lambda: explorers.imperfect_recovery("MLP"), "choose single frequency or FFN"),
         (lambda: explorers.imperfect_recovery(pixels=np.zeros((64, 64))), "1 channels"),
-        (lambda: explorers.imperfect_recovery(pixels=np.zeros((8, 8, 3))), "at least 32×32"),
+        (lambda: explorers.imperfect_recovery(pixels=np.zeros((8, 8, 3))), "at least 64×64"),
+        (lambda: explorers.imperfect_recovery(pixels=np.zeros((65, 64, 3))), "must be even"),
     ],
 )
 def test_explorers_refuse(make, message):

@@ -9,43 +9,29 @@ from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from inrlib import atoms, networks, ntk, plots, signals, spectra
-from inrlib.bessel import bessel
+from inrlib import atoms, fitting, networks, ntk, plots, signals, spectra
 from inrlib.explorers import parts
-from inrlib.fitting import psnr, readout
 from inrlib.live import Explorer, Upload, choice, knob, named, whole
 from inrlib.live.explorer import Frame
-from inrlib.networks import INR, SIREN
+from inrlib.networks import INR
 
-_SIZE, _COARSE, _ORDERS = 64, 32, 24
-"""Pixels a side of the picture and of the atoms' grid; multiples of one frequency."""
+_SIZE, _COARSE, _STEPS = 64, 32, 500
+"""Pixels a side of the picture and of the atoms' grid; steps of Adam 1e-3."""
+
+_ORDER = np.random.default_rng(0).permutation(_SIZE**2)
+_SEEN, _UNSEEN = np.sort(_ORDER[: _SIZE**2 // 2]), np.sort(_ORDER[_SIZE**2 // 2 :])
 
 
 @partial(jax.jit, static_argnums=0)
 def _reconstruction(network, theta, r, g) -> Frame:
-    """The picture that comes out with the last layer fitted, and its spectrum."""
-    f = network.apply(readout(network, theta, r, g), r)
+    """What the network makes of the picture, its spectrum, and how close it comes."""
+    f = network.apply(theta, r)
+    seen, unseen = (fitting.psnr(f[half], g[half]) for half in (_SEEN, _UNSEEN))
     picture = f.reshape(_SIZE, _SIZE, 3)
     level = spectra.decibels(spectra.centred(picture))
-    return {"fit": picture, "psnr": psnr(f, g), "level": level}
-
-
-@partial(jax.jit, static_argnums=0)
-def _one_unit(network, theta) -> Frame:
-    """The multiples of one frequency that a unit of the first hidden layer puts out."""
-    Omega, _ = networks.frequencies(network, theta, 2)
-    omega = jnp.median(jnp.linalg.norm(Omega, axis=1))
-    beta = jnp.median(jnp.linalg.norm(theta["params"]["hidden_0"]["kernel"], axis=0))
-    if isinstance(network, SIREN):
-        beta = network.hidden_omega0 * beta
-        amplitude = jnp.abs(bessel(beta, _ORDERS)[_ORDERS:])
-    else:
-        v = beta * jnp.sin(2 * jnp.pi * signals.grid(1024)[:, 0])
-        rho = network.apply(theta, v, method="activation")
-        amplitude = jnp.abs(jnp.fft.rfft(rho)[: _ORDERS + 1]) / 1024
-    frequency = jnp.arange(_ORDERS + 1) * omega / (2 * jnp.pi)
-    return {"lines": (frequency, spectra.decibels(amplitude / amplitude.max())), "beta": beta}
+    return {"fit": picture, "level": level, "seen": seen, "unseen": unseen}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -60,17 +46,13 @@ def _leading(network, theta, previous, r, g) -> Frame:
     return {"eigen": eigen, "wall": eigen.functions.T.reshape(8, _COARSE, _COARSE), "share": share}
 
 
-def _draw(target, fit, psnr, level, lines, beta, wall, share, **_):
-    """Picture, reconstruction, spectrum and one unit above; eight atoms and a note below."""
-    fig = plots.Figure(figsize=(10.5, 4.4))
-    upper, lower = fig.subfigures(2, 1, height_ratios=(2.9, 1.5))
-    axes = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.4))
-    spectrum = plots.spectrum(axes[2], level, (-80, 0), "its DFT (dB)")
-    fig.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8)
-    comb = plots.comb(axes[3], *lines[0], lines[1], floor=-60, width=3)
-    axes[3].axvspan(_SIZE / 4, 100, color="#eeeeee", zorder=0)
-    axes[3].set(xlim=(-0.5, 40), xlabel="frequency (cycles per unit)", ylabel="share (dB)")
-    axes[3].text(_SIZE / 4 + 0.5, 6, "aliased", fontsize=10)
+def _draw(target, half, fit, level, state, scale, wall, share, **_):
+    """Picture, what training sees of it, reconstruction and spectrum above; eight atoms below."""
+    fig = plots.Figure(figsize=(10.5, 4.9))
+    upper, lower = fig.subfigures(2, 1, height_ratios=(3.4, 1.5))
+    axes = upper.subplots(1, 4)
+    spectrum = plots.spectrum(axes[3], level, (-80, 0))
+    fig.colorbar(axes[3].images[0], ax=axes[3], shrink=0.8, label="dB")
     *below, beside = lower.subplots(1, 9, width_ratios=(1,) * 8 + (1.3,))
     beside.axis("off")
     note = beside.text(0, 0.5, "", va="center")
@@ -78,11 +60,11 @@ def _draw(target, fit, psnr, level, lines, beta, wall, share, **_):
     tell(share)
     return fig, {
         "target": plots.picture(axes[0], target, "target"),
-        "fit": plots.picture(axes[1], fit),
-        "psnr": plots.title(axes[1], "reconstruction, {:.1f} dB", psnr),
+        "half": plots.picture(axes[1], half, "what training sees"),
+        "fit": plots.picture(axes[2], fit),
+        "state": plots.title(axes[2], "{}", state),
         "level": spectrum,
-        "lines": lambda lines: comb(*lines),
-        "beta": plots.title(axes[3], "one unit: {}, β = {:.2g}", beta),
+        "scale": plots.title(axes[3], "DFT magnitude\n{}", scale),
         "wall": parts.atoms(below, wall),
         "share": tell,
     }
@@ -106,43 +88,54 @@ def _sliders(families: dict[str, type[INR]], family: str) -> dict:
 def dashboard(seed: int = 0) -> Explorer:
     """One network from all sides, one set of sliders.
 
-    Above: a picture, what the network makes of it with its last layer fitted by least squares, the
-    spectrum of that, and the harmonics into which one unit of its first hidden layer splits one
-    mapping frequency ω. A unit of weights w receives sin(ωr) with strength β = ‖w‖ (times ωh in a
-    SIREN) and puts out multiples sω, of strength |J_s(β)| where ρ = sin. ω is the median of |Ω_t|.
-    Below: the eight leading eigenfunctions of the NTK of its first channel, and their share of the
-    picture's energy.
+    Above: a picture, the half of its pixels that training sees, what the network makes of all of
+    them, and the spectrum of that. Below: the eight leading eigenfunctions of the NTK of its first
+    channel at initialisation, and their share of the picture's energy.
 
     Args:
-      seed: of the weights. They are never trained.
+      seed: of the initial weights.
     """
     astronaut = signals.picture(size=_SIZE)
     r, _ = signals.samples(astronaut)
-    r_coarse = signals.grid((_COARSE,) * 2, -1, 1)
+    r_coarse, spacing = signals.grid((_COARSE,) * 2, -1, 1), 2 / _SIZE
     families = networks.families()
+    drawn = lru_cache(lambda network: networks.init(network, jax.random.key(seed), 2))
 
-    @lru_cache
-    def drawn(network):
-        return networks.init(network, jax.random.key(seed), 2)
-
-    def compute(family, width, depth, picture, previous, **settings):
+    def start(family, width, depth, picture, settings, channels=3):
         name = families[family].knob.name
-        network, one_channel = (families[family].sized(width, depth, C) for C in (3, 1))
+        network = families[family].sized(width, depth, channels)
         theta = networks.tune(drawn(network), **{name: settings[name]})
         pixels = astronaut if picture is None else picture
-        g = jnp.asarray(pixels.reshape(-1, 3), jnp.float32)
-        unit = _one_unit(network, theta)
-        words = "|J_s(β)|" if family == "SIREN" else "its harmonics"
+        return network, theta, jnp.asarray(pixels.reshape(-1, 3), jnp.float32)
+
+    def frame(network, theta, g, step):
+        shown = _reconstruction(network, theta, r, g)
+        return shown | {"state": parts.state(step, _STEPS, shown["seen"], shown["unseen"])}
+
+    def compute(family, width, depth, picture, previous, **settings):
+        network, theta, g = start(family, width, depth, picture, settings)
+        one_channel, one, _ = start(family, width, depth, picture, settings, 1)
+        target = np.asarray(g).reshape(_SIZE, _SIZE, 3)
+        half = np.ones_like(target).reshape(-1, 3)
+        half[_SEEN] = g[_SEEN]
+        setting = settings[network.knob.name]
         return (
-            {"target": pixels}
-            | _reconstruction(network, theta, r, g)
-            | {"lines": (unit["lines"], plots.COLOURS[family]), "beta": (words, unit["beta"])}
-            | _leading(one_channel, theta, previous and previous["eigen"], r_coarse, g)
+            {"target": target, "half": half.reshape(target.shape)}
+            | {"scale": parts.scale(network.knob, setting, spacing)}
+            | frame(network, theta, g, 0)
+            | _leading(one_channel, one, previous and previous["eigen"], r_coarse, g)
         )
+
+    def train(pace, family, width, depth, picture, **settings):
+        network, theta, g = start(family, width, depth, picture, settings)
+        options = {"steps": _STEPS, "learning_rate": 1e-3, "stretch": pace}
+        for stage in fitting.training(network, theta, r[_SEEN], g[_SEEN], **options):
+            make = partial(frame, network, stage.theta, g, stage.step)
+            yield stage.step / _STEPS, make
 
     controls = _sliders(families, "SIREN") | {
         "depth": whole("depth", 1, 4, 2),
         "width": choice("width", (32, 64, 128, 256), 128),
         "picture": Upload(_SIZE),
     }
-    return Explorer(controls, compute, _draw)
+    return Explorer(controls, compute, _draw, train, stops=(6, 12, 30, 100))

@@ -27,34 +27,44 @@ _COUNT, _THRESHOLDS = 24, jnp.logspace(-4, 0, 81)
 def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Explorer:
     """Section 5.1: a row of a SIREN's kernel, and what the kernel makes of a tone's samples.
 
+    In float64 and without a ridge: at small ω0 the kernel's eigenvalue at the tone lies below
+    float32's rounding, and the tone would seem out of reach.
+
     Args:
       seed: of the weights. They are never trained.
       frequency: of the tone, in Hz.
       rate: samples on [0, 1). The alias falls at rate − frequency.
     """
     network = SIREN(widths=(128,), mapping_width=128)
-    theta = networks.init(network, jax.random.key(seed), dims=1)
-    r, finer = signals.grid(rate), signals.grid(2 * rate)
-    g, target = signals.tone(frequency, r), signals.tone(frequency, finer)
+    with jax.enable_x64(True):
+        theta = networks.init(network, jax.random.key(seed), dims=1, dtype=jnp.float64)
+        r, finer = signals.grid(rate), signals.grid(2 * rate)
+        g, target = signals.tone(frequency, r), signals.tone(frequency, finer)
 
     @jax.jit
-    def compute(omega0):
+    def look(omega0):
         tuned = networks.tune(theta, omega0=omega0)
         row = ntk.gram(network, tuned, finer, jnp.array([[0.5]]))[:, 0]
-        f = ntk.regression(network, tuned, r, g, finer)
+        f = ntk.regression(network, tuned, r, g, finer, ridge=0.0)
         return {"curve": row / row.max(), "level": spectra.level(f)}
 
-    def draw(curve, level):
-        levels = {"target": spectra.level(target), "SIREN": level}
+    def compute(omega0):
+        with jax.enable_x64(True):
+            frame = jax.device_get(look(float(omega0)))
+        return frame | {"scale": parts.scale(SIREN.knob, omega0, 1 / rate)}
+
+    def draw(curve, level, scale):
+        with jax.enable_x64(True):
+            levels = {"target": np.asarray(spectra.level(target)), "SIREN": level}
         labels = {"xlabel": "coordinate r", "ylabel": "Θ(r, 0.5) / largest"}
         marks = (frequency, rate - frequency)
-        fig, (left, _), updates = parts.beside(
+        fig, (left, right), updates = parts.beside(
             finer[:, 0], {"SIREN": curve}, levels, marks, **labels
         )
         left.set(ylim=(-0.4, 1.05), title="a row of the kernel")
-        return fig, updates
+        return fig, updates | {"scale": plots.title(right, "kernel regression, {}", scale)}
 
-    return Explorer({"omega0": knob(SIREN, 10, 400, 60)}, compute, draw)
+    return Explorer({"omega0": knob(SIREN, 10, 400, 60)}, compute, draw, stops=(30, 60, 300))
 
 
 def _faces(size: int, count: int = 8) -> tuple[np.ndarray, jax.Array, jax.Array]:

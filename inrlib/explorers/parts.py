@@ -1,17 +1,20 @@
-"""What several explorers share: choosing a family, two axes side by side, rows of atoms.
+"""What several explorers share: choosing a family, training it, axes side by side, rows of atoms.
 
->>> choose("SIREN", {"SIREN": 1, "FFN": 2})
-1
+>>> state(120, 500, 31.42, 22.01)
+'step 120 of 500\n31.4 dB seen · 22.0 dB unseen'
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from inrlib import plots
+from inrlib import fitting, networks, plots
+from inrlib.live.explorer import Frame
+from inrlib.live.training import Stages
 
-__all__ = ["atoms", "beside", "choose", "energy"]
+__all__ = ["atoms", "beside", "choose", "energy", "follow", "scale", "state"]
 
 Update = Callable[[Any], None]
 
@@ -25,6 +28,58 @@ def choose(family: str, families: Mapping[str, Any]) -> Any:
     if family not in families:
         raise ValueError(f"family={family!r} has no explorer here; choose {' or '.join(families)}.")
     return families[family]
+
+
+def state(step: int, steps: int, seen: float, unseen: float) -> str:
+    """How far training is, and how well the samples and what lies between them are met."""
+    name = "untrained" if step == 0 else f"step {step:,} of {steps:,}"
+    name = f"trained, {steps:,} steps" if step == steps else name
+    return f"{name}\n{seen:.1f} dB seen · {unseen:.1f} dB unseen"
+
+
+def scale(knob: networks.Knob, value: float, spacing: float) -> str:
+    """A knob's value beside the samples' spacing."""
+    percent = 100 * knob.of_nyquist(value, spacing)
+    return f"{knob.symbol} = {value:.4g}: {percent:.0f} % of Nyquist"
+
+
+def follow(
+    network: networks.INR,
+    theta: networks.Theta,
+    samples: tuple[jax.Array, jax.Array],
+    look: Callable[[networks.Theta], Frame],
+    spacing: float,
+    *,
+    steps: int,
+    learning_rate: float,
+) -> tuple[Callable[..., Frame], Callable[..., Stages]]:
+    """The `compute` and `train` of an explorer with one knob: Adam on the samples, full batch.
+
+    Args:
+      look: theta → a frame with the parts "seen" and "unseen", in dB.
+      spacing: between neighbouring samples.
+
+    Returns:
+      The network at initialisation, and real training of all layers. Their frames have "state",
+      how far it is, and "scale", the knob beside the Nyquist frequency.
+    """
+    look, knob = jax.jit(look), network.knob
+
+    def frame(theta, step):
+        parts = look(theta)
+        return parts | {"state": state(step, steps, parts["seen"], parts["unseen"])}
+
+    def compute(**setting):
+        tuned = networks.tune(theta, **setting)
+        return frame(tuned, 0) | {"scale": scale(knob, setting[knob.name], spacing)}
+
+    def train(pace, **setting):
+        options = {"steps": steps, "learning_rate": learning_rate, "stretch": pace}
+        start = networks.tune(theta, **setting)
+        for stage in fitting.training(network, start, *samples, **options):
+            yield stage.step / steps, lambda stage=stage: frame(stage.theta, stage.step)
+
+    return compute, train
 
 
 def beside(

@@ -5,46 +5,15 @@
 (129,)
 """
 
-from collections.abc import Callable, Iterator
-
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from inrlib import networks, plots, signals, spectra
-from inrlib.explorers.parts import beside, choose
-from inrlib.fitting import readout, training
+from inrlib.explorers.parts import beside, choose, follow
+from inrlib.fitting import psnr
 from inrlib.live import Explorer, choice, knob, named, slider
-from inrlib.live.explorer import Frame
 from inrlib.networks import FFN, SIREN, SingleFrequency
-
-
-def _follow(
-    network: networks.INR,
-    theta: networks.Theta,
-    samples: tuple[jax.Array, jax.Array],
-    look: Callable[[networks.Theta], Frame],
-    steps: int,
-    learning_rate: float,
-) -> tuple[Callable[..., Frame], Callable[..., Iterator[tuple[float, Frame]]]]:
-    """What Section 4's explorers compute: at once, and behind the button.
-
-    At once: the network at initialisation with its last layer fitted by least squares. That is
-    exact, takes milliseconds, and spans the same harmonics as the trained network. Behind the
-    button: all layers trained with Adam. `look` turns the numbers into a frame.
-    """
-    exact = jax.jit(lambda theta: look(readout(network, theta, *samples)))
-    look = jax.jit(look)
-
-    def compute(**settings):
-        return exact(networks.tune(theta, **settings))
-
-    def train(**settings):
-        start = networks.tune(theta, **settings)
-        options = {"steps": steps, "learning_rate": learning_rate, "stretch": 40}
-        for stage in training(network, start, *samples, **options):
-            yield stage.step / steps, look(stage.theta)
-
-    return compute, train
 
 
 @named
@@ -134,11 +103,11 @@ def aliasing(
     Raises:
       ValueError: another family.
     """
-    network, control = choose(
+    network, control, stops = choose(
         family,
         {
-            "SIREN": (SIREN((128,), mapping_width=128), knob(SIREN, 10, 400, 300)),
-            "FFN": (FFN((128, 128), mapping_width=256), knob(FFN, 1, 200, 100)),
+            "SIREN": (SIREN((128,), mapping_width=128), knob(SIREN, 10, 400, 300), (30, 300)),
+            "FFN": (FFN((128, 128), mapping_width=256), knob(FFN, 1, 200, 100), (3, 100)),
         },
     )
     theta = networks.init(network, jax.random.key(seed), dims=1)
@@ -148,21 +117,25 @@ def aliasing(
 
     def look(theta):
         f = network.apply(theta, curve_r)
-        return {"curve": f[:, 0], "level": level_of(f)}
+        seen, unseen = (psnr(f[start::8], target[start::8]) for start in (0, 4))
+        return {"curve": f[:, 0], "level": level_of(f), "seen": seen, "unseen": unseen}
 
-    def draw(curve, level):
+    def draw(curve, level, state, scale, **_):
         curves = {"target": target[:, 0], family: curve}
         levels = {"target": level_of(target), family: level}
         labels = {"xlabel": "coordinate r", "ylabel": "signal"}
         marks = (frequency, rate - frequency)
-        fig, (left, _), updates = beside(curve_r[:, 0], curves, levels, marks, **labels)
+        fig, (left, right), updates = beside(curve_r[:, 0], curves, levels, marks, **labels)
         left.plot(r[:, 0], g[:, 0], "o", ms=5, color=plots.COLOURS["target"], label="samples")
-        left.set(xlim=(0, 0.25), ylim=(-2, 2))
-        plots.legend(left, ncols=3)
-        return fig, updates
+        left.set(xlim=(0, 0.25), ylim=(-2.6, 2))
+        plots.legend(left, ncols=3, loc="lower left", bbox_to_anchor=(0, 0))
+        return fig, updates | {
+            "state": plots.title(left, "{}", state),
+            "scale": plots.title(right, "{}", scale),
+        }
 
-    compute, train = _follow(network, theta, (r, g), look, 2000, 1e-4)
-    return Explorer({network.knob.name: control}, compute, draw, train)
+    compute, train = follow(network, theta, (r, g), look, 1 / rate, steps=2000, learning_rate=1e-4)
+    return Explorer({network.knob.name: control}, compute, draw, train, stops)
 
 
 @named
@@ -171,44 +144,63 @@ def imperfect_recovery(
 ) -> Explorer:
     """Section 4.1: a picture through a mapping that may not reach all frequencies.
 
+    Training sees every second pixel along both axes; the others lie between its samples.
+
     Args:
       family: "single frequency", with a slider for f0, or "FFN", with a slider for σ.
-      pixels: (H, W, 3) in [0, 1], H and W at least 32; None takes the astronaut at 64×64.
+      pixels: (H, W, 3) in [0, 1], H and W even and at least 64; None takes the astronaut at
+        128×128.
       seed: of the initial weights.
 
     Raises:
       ValueError: another family, or a picture that `signals.check_picture` refuses.
     """
     widths = (128, 128, 128)
-    network, control = choose(
+    network, control, stops = choose(
         family,
         {
-            "single frequency": (SingleFrequency(widths, 3), knob(SingleFrequency, value=1)),
-            "FFN": (FFN(widths, 3, mapping_width=128), knob(FFN, value=10)),
+            "single frequency": (
+                SingleFrequency(widths, 3),
+                knob(SingleFrequency, value=1),
+                (0.5, 1),
+            ),
+            "FFN": (FFN(widths, 3, mapping_width=128), knob(FFN, value=1.25), (1.25, 10)),
         },
     )
-    pixels = signals.picture(size=64) if pixels is None else signals.check_picture(pixels, 3)
-    if min(pixels.shape[:2]) < 32:
-        height, width, _ = pixels.shape
-        raise ValueError(f"pixels: {height}×{width} is too small; take at least 32×32.")
-    r, g = signals.samples(pixels)
+    pixels = signals.picture(size=128) if pixels is None else signals.check_picture(pixels, 3)
+    height, width, _ = pixels.shape
+    if min(height, width) < 64 or height % 2 or width % 2:
+        raise ValueError(f"pixels: {height}×{width} must be even and at least 64×64.")
+    every = (slice(None, None, 2),) * 2
+    (r, g), (fine_r, _) = signals.samples(pixels[every]), signals.samples(pixels)
+    between = np.ones((height, width), bool)
+    between[every] = False
     theta = networks.init(network, jax.random.key(seed), dims=2)
 
     def look(theta):
-        f = network.apply(theta, r).reshape(pixels.shape)
+        fine = network.apply(theta, fine_r).reshape(pixels.shape)
+        f = fine[every]
         level = spectra.decibels(spectra.centred(f))
-        return {"picture": f, "level": level, "centre": spectra.centre_crop(level, 32)}
+        return {
+            "picture": f, "level": level, "centre": spectra.centre_crop(level, 32),
+            "seen": psnr(f.reshape(g.shape), g),
+            "unseen": psnr(fine[between], jnp.asarray(pixels[between], jnp.float32)),
+        }  # fmt: skip
 
-    def draw(picture, level, centre):
-        fig, (axes,) = plots.figure(1, 4, width=10.5, height=2.9)
-        plots.picture(axes[0], pixels, "target")
+    def draw(picture, level, centre, state, scale, **_):
+        fig, (axes,) = plots.figure(1, 4, width=10.5, height=3.1)
+        plots.picture(axes[0], pixels[every], "what training sees")
         updates = {
-            "picture": plots.picture(axes[1], picture, "reconstruction"),
-            "level": plots.spectrum(axes[2], level, title="DFT magnitude"),
+            "picture": plots.picture(axes[1], picture),
+            "level": plots.spectrum(axes[2], level),
             "centre": plots.spectrum(axes[3], centre, title="its centre, 32×32"),
+            "state": plots.title(axes[1], "{}", state),
+            "scale": plots.title(axes[2], "DFT magnitude\n{}", scale),
         }
         fig.colorbar(axes[3].images[0], ax=axes[3], label="dB", shrink=0.8)
         return fig, updates
 
-    compute, train = _follow(network, theta, (r, g), look, 500, 1e-3)
-    return Explorer({network.knob.name: control}, compute, draw, train)
+    compute, train = follow(
+        network, theta, (r, g), look, 2 * 2 / height, steps=500, learning_rate=1e-3
+    )
+    return Explorer({network.knob.name: control}, compute, draw, train, stops)

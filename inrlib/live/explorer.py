@@ -7,13 +7,14 @@ It is declared by three things, and a fourth where something is trained:
                computed. With an argument `previous` it is given the frame before.
     draw       (**first frame) → (figure, {name: update}): artists made once; each update takes the
                part of that name.
-    train      (**values) → iterator of (finished share, parts that have changed).
+    train      (pace, **values) → `Stages`: what real training changes, stretch by stretch.
 
 One move goes once round: control → compute → frame → updates → `Canvas` → picture in the page. The
 page sends a control's newest value only after the last frame has come back; so nothing queues up,
-and the last position always wins. An error in `compute` appears under the figure, the last good
-frame stays, and the controls go on working. Where there is no front end (papermill, an exported
-page), the current frame is shown as a plain image.
+and the last position always wins. What `compute` shows is exact. Once the slider rests, `train`
+refines it in place (see `training`); the next move ends that. An error appears under the figure,
+the last good frame stays, and the controls go on working. Where no reader is (papermill, an
+exported page), the frame at the end of the training is shown as a plain image.
 
 >>> from inrlib import plots
 >>> from inrlib.live import slider
@@ -33,8 +34,8 @@ import html
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
 
@@ -42,6 +43,7 @@ import ipywidgets as widgets
 import jax
 import numpy as np
 import traitlets
+from IPython import get_ipython
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
@@ -49,6 +51,7 @@ from inrlib import plots
 from inrlib.live.canvas import DENSITY, Canvas
 from inrlib.live.controls import Number, Upload, words
 from inrlib.live.page import slide, small_enough
+from inrlib.live.training import Stages, Training
 
 __all__ = ["Explorer", "Frame", "named"]
 
@@ -81,7 +84,8 @@ class Explorer:
 
     Args:
       controls: widgets by name; `value` is what `compute` gets under that name.
-      compute, draw, train: as above. Without `train` there is no button for it.
+      compute, draw, train: as above. Without `train` there are no buttons for it.
+      stops: values of the main slider that a page without a kernel has in any case.
 
     The first slider is the main one: the one that a reader moves first, and that an exported page
     keeps.
@@ -90,6 +94,7 @@ class Explorer:
       main: the first slider's name; None without a slider.
       frame: the one that is shown.
       remembers: whether `compute` is given the frame before.
+      training: see `training.Training`; None where nothing is trained.
       source: the call that makes this explorer, as code (see `named`).
       failure: why there is no frame for the present values; empty when there is.
     """
@@ -101,9 +106,10 @@ class Explorer:
         controls: Mapping[str, widgets.Widget],
         compute: Callable[..., Frame],
         draw: Callable[..., tuple[plots.Figure, Mapping[str, Callable[[Any], None]]]],
-        train: Callable[..., Iterator[tuple[float, Frame]]] | None = None,
+        train: Callable[..., Stages] | None = None,
+        stops: Sequence[float] = (),
     ):
-        self.controls, self.compute, self.train = dict(controls), compute, train
+        self.controls, self.compute, self.stops = dict(controls), compute, stops
         self.main = next((name for name, c in controls.items() if isinstance(c, Number)), None)
         self.remembers = "previous" in inspect.signature(compute).parameters
         self.frame = None
@@ -114,16 +120,20 @@ class Explorer:
         self.canvas = Canvas(self.figure)
         self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
         self._cost = 0.0, 0.0  # seconds: computing and drawing of the last frame
-        self.failure, self._trained = "", False
+        self.failure = ""
+        self.training = train and Training(
+            lambda: train(self.training.pace, **self.values), self._refine, self._fail
+        )
         self._entries = [c for c in self.controls.values() if c.has_trait("error")]
         self._lay_out()
         for control in self.controls.values():
             control.observe(lambda change: self._moved(), names="value")
         for entry in self._entries:
             entry.observe(lambda change: self._report(), names="error")
-        self.button.on_click(lambda _: self._train())
         self.reset.on_click(lambda _: self._reset())
         self.show()  # a second frame, so that all that a move needs is compiled
+        if self.training:
+            self.training.warm_up()
         _settle_memory()
 
     def _lay_out(self) -> None:
@@ -134,10 +144,8 @@ class Explorer:
         )
         self.image.add_class("inrlib-frame")
         self.status = widgets.HTML()
-        self.button = widgets.Button(description="Train to the end", icon="play")
-        self.progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(display="none"))
         self.reset = widgets.Button(description="Reset", icon="undo")
-        actions = [self.button, self.reset, self.progress] if self.train else [self.reset]
+        actions = [*self.training.buttons, self.reset] if self.training else [self.reset]
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         panel = widgets.Box([*self.controls.values(), *actions], layout=row)
         self.box = widgets.VBox([widgets.HTML(STYLE), panel, self.image, self.status])
@@ -198,30 +206,51 @@ class Explorer:
         before = {"previous": self.frame} if self.remembers else {}
         return jax.block_until_ready(self.compute(**self.values, **before))
 
-    def show(self, make: Callable[[], Frame] | None = None, doing: str = "computing …") -> None:
-        """Makes a frame for the current values and shows it, or shows why it cannot."""
-        start = perf_counter()
-        self._trained = False
+    def show(self) -> None:
+        """Makes a frame for the controls' values and shows it, or shows why it cannot."""
+        if self.training:
+            self.training.cancel()
+        with self._in_place("computing …"):
+            start = perf_counter()
+            frame = self._computed()
+            computed = perf_counter()
+            self.draw(frame)
+            self._cost = computed - start, perf_counter() - computed
+
+    def trained(self) -> "Explorer":
+        """The explorer with its training carried out to the end, here and now."""
+        if self.training:
+            with self._in_place("training … (interrupt the kernel to stop)"):
+                self.training.finish()
+        return self
+
+    @contextmanager
+    def _in_place(self, doing: str) -> Iterator[None]:
+        """What fails in here is said below the figure, which stays as it is."""
         busy = threading.Timer(0.15, self._busy, [doing])
         busy.start()
         try:
             # LAPACK's threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s.
             with self._lapack.limit(limits=1, user_api="blas"):
-                frame = (make or self._computed)()
-            computed = perf_counter()
-            self.draw(frame)
+                yield
         except KeyboardInterrupt:
             self.failure = "Stopped; the figure shows the frame before."
         except Exception as error:
             self.failure = words(error)
         else:
             self.failure = ""
-            self._cost = computed - start, perf_counter() - computed
             for entry in self._entries:
                 if entry.error:  # what was refused before this frame is over
                     entry.follow()
         finally:
             busy.cancel()
+        self._report()
+
+    def _refine(self, parts: Frame) -> None:
+        self.draw({**self.frame, **jax.block_until_ready(parts)})
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = words(error)
         self._report()
 
     def draw(self, frame: Frame) -> None:
@@ -237,10 +266,16 @@ class Explorer:
     def _moved(self) -> None:
         if not self._waits:
             self.show()
+            self._go_on()
 
     def _reset(self) -> None:
         self._set(self._defaults)
         self.show()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.training and not self.failure:
+            self.training.start()
 
     def _report(self) -> None:
         """The line below the figure: what was refused or has failed, else what the frame took."""
@@ -267,29 +302,12 @@ class Explorer:
         with self._lock:
             self.status.value = text
 
-    def _train(self) -> None:
-        if self._trained:  # a second click, made before the button was seen to be disabled
-            return
-        self.button.disabled, self.progress.value = True, 0.0
-        self.progress.layout.display = None
-        try:
-            self.show(self._finished, "training … (interrupt the kernel to stop)")
-            self._trained = not self.failure
-        finally:
-            self.button.disabled = False
-            self.progress.layout.display = "none"
-
-    def _finished(self) -> Frame:
-        frame = self.frame
-        for share, parts in self.train(**self.values):
-            self.progress.value, frame = share, {**frame, **parts}
-        return jax.block_until_ready(frame)
-
     def frames(self, count: int, limit: int = 2**20) -> dict[str, Any]:
         """The main slider's frames for a page without a kernel, small enough for it.
 
         Args:
-          count: positions along the slider, spaced as on it; its own value is among them.
+          count: positions along the slider, round numbers spaced as on it, beside its own value and
+            `stops`.
           limit: bytes of all pictures together. A position without a frame is left out.
 
         Returns:
@@ -299,19 +317,15 @@ class Explorer:
           ValueError: too many pictures for the limit.
         """
         control = self.controls[self.main]
-        handle, here = control.handle, control.value
-        places = np.linspace(handle.min, handle.max, count)
-        if isinstance(handle, widgets.FloatLogSlider):
-            places = 10**places
-        whole = isinstance(handle, widgets.IntSlider)
-        places = sorted({round(x) if whole else float(f"{x:.3g}") for x in places} | {here})
+        here = control.value
+        places = sorted({here, *self.stops, *_round_places(control, count, (here, *self.stops))})
         pictures, texts = [], {}
         for place in places:
             with suppress(ValueError):
-                self.at(**{self.main: place})
+                self.at(**{self.main: place}).trained()
                 pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
                 texts[place] = control.field.value
-        self.at(**{self.main: here})
+        self.at(**{self.main: here}).trained()
         return {
             "label": control.label,
             "values": list(texts.values()),
@@ -321,12 +335,35 @@ class Explorer:
         }
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        if _reader_is_there():
+            self._go_on()
+        else:
+            self.trained()
         bundle = self.box._repr_mimebundle_()
         still = self.canvas.encode("png", density=1, optimize=True)
         bundle["image/png"] = base64.b64encode(still).decode()
         if (count := int(os.environ.get("INRLIB_FRAMES", 0))) and self.main:
             bundle["text/html"] = slide(**self.frames(count))
         return bundle
+
+
+def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[float]:
+    """Round numbers along a slider, and its ends; none of them close to one that is kept."""
+    handle, low, high = control.handle, control.low, control.high
+    if isinstance(handle, widgets.IntSlider):
+        return np.unique(np.linspace(low, high, count).round().astype(int)).tolist()
+    digits = (1, 1.5, 2, 3, 4, 5, 6, 8)
+    numbers = [d * 10.0**p for p in range(-2, 4) for d in digits if low < d * 10.0**p < high]
+    apart, chosen = (handle.max - handle.min) / (count - 1), [*kept, low, high]
+    for number in numbers:
+        if np.abs(np.log10(np.array(chosen) / number)).min() > 0.75 * apart:
+            chosen.append(round(number, 4))
+    return chosen
+
+
+def _reader_is_there() -> bool:
+    """Whether cells are run by a front end that can ask its reader something; papermill cannot."""
+    return getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False)
 
 
 def _settle_memory() -> None:

@@ -78,6 +78,13 @@ class Training:
         self.pause.observe(lambda change: self._toggled(change["new"]), names="value")
         self.end.on_click(lambda _: self._to_the_end())
 
+    def warm_up(self) -> None:
+        """Compiles what a stretch and its frame need, so that nothing compiles under a slider."""
+        stages = self.begin()
+        for _, (_, make) in zip(range(2), stages, strict=False):
+            make()
+        stages.close()
+
     def start(self) -> None:
         """Begins anew once the slider rests; without an event loop nothing begins."""
         self.cancel()
@@ -97,10 +104,10 @@ class Training:
     def finish(self) -> None:
         """Trains to the end here and now, without answering anything meanwhile."""
         self.cancel()
-        make = None
-        for self.share, make in self._stretches(self.begin()):
-            self.bar.value = self.share
-        self.show(make())
+        for share, make in self._stretches(self.begin()):
+            self.share, last = share, make
+            self.bar.value = share
+        self.show(last())
 
     def _to_the_end(self) -> None:
         if self._task is None:
@@ -110,13 +117,12 @@ class Training:
             self.pause.value, self._hurry = False, True
 
     def _toggled(self, paused: bool) -> None:
-        self.pause.description, self.pause.icon = (
-            ("Resume", "play") if paused else ("Pause", "pause")
-        )
         if paused:
             self._going.clear()
         else:
             self._going.set()
+        self.pause.description = "Resume" if paused else "Pause"
+        self.pause.icon = "play" if paused else "pause"
 
     def _stretches(self, stages: Stages) -> Stages:
         """The stages, timed: the pace follows what a step takes."""
