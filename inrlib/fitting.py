@@ -100,6 +100,7 @@ def psnr(
 
 def decibels(mean_square: Array, peak: float | Array = 1.0) -> Array:
     """10 log10(peak² / mean square)."""
+    peak = jnp.asarray(peak, mean_square.dtype)
     return 10 * (2 * jnp.log10(peak) - jnp.log10(mean_square))
 
 
@@ -244,6 +245,15 @@ def downhill(params: Any, gradient: Any, rate: float | Array) -> Any:
     return jax.tree.map(lambda p, d: p - rate * jnp.conj(d), params, gradient)
 
 
+def updated(
+    transformation: optax.GradientTransformation, gradient: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+    """The parameters and the optimiser's state after its step."""
+    with jax.numpy_dtype_promotion("standard"):  # optax takes powers of the number of steps
+        updates, opt_state = transformation.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+
 @dataclass(frozen=True)
 class _Training:
     """The rule of `fit`: shown are the parameters, hidden is the optimiser's state."""
@@ -284,8 +294,8 @@ class _Training:
             half = lambda params: self.mean_square(params, rest, r, g) / 2
             loss, gradient = jax.value_and_grad(half)(params)
             gradient = jax.tree.map(jnp.conj, gradient)  # as in `downhill`
-            updates, opt_state = self.transformation(rate).update(gradient, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state, decibels(2 * loss, peak)
+            after = updated(self.transformation(rate), gradient, opt_state, params)
+            return *after, decibels(2 * loss, peak)
 
         step = self.over_members(one, 0, 0, 0, None, _target_axis(g), 0 if rates.ndim else None)
         seen = (r, g)
@@ -381,10 +391,10 @@ def readout(
             "make it a subclass of networks.INR."
         )
     r, g = pair("readout", r, g, precision(theta))
-    _check_sets([(r, g)], network.outputs, (), False)
+    _check_sets([(r, g)], check_network(network, theta, r), (), False)
     width = network.widths[-1] if network.widths else getattr(network, "mapping_width", 0)
-    # Z, Z with its ones, what LAPACK makes of it, and U.
-    check_memory("the decomposition", len(r), 5 * (width + 1) * r.dtype.itemsize)
+    # Z, Z with its ones, LAPACK's copy and workspace, U twice: measured.
+    check_memory("the decomposition", len(r), 6 * (width + 1) * r.dtype.itemsize)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)

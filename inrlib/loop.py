@@ -96,8 +96,11 @@ def _advance(rule: Rule, shown, used_up, arrays, start, stop):
     def body(i, state):
         shown, (hidden, buffers) = state
         shown, hidden, levels = rule(i, shown, hidden, arrays)
-        pairs = zip(buffers, levels, strict=True)
-        return shown, (hidden, tuple(buffer.at[..., i].set(level) for buffer, level in pairs))
+        buffers = tuple(
+            buffer.at[..., i].set(level.astype(buffer.dtype))
+            for buffer, level in zip(buffers, levels, strict=True)
+        )
+        return shown, (hidden, buffers)
 
     return jax.lax.fori_loop(start, stop, body, (shown, used_up))
 

@@ -34,7 +34,7 @@ import optax
 from jaxtyping import Array, Float, Shaped
 
 from inrlib import checks, loop
-from inrlib.fitting import Coordinates, decibels, downhill
+from inrlib.fitting import Coordinates, decibels, downhill, updated
 from inrlib.networks import Theta, function
 
 __all__ = ["Learned", "meta_learn", "outer_gradient", "pretrain"]
@@ -124,9 +124,8 @@ class _Outer:
             self.network, {**rest, "params": params}, r, g, method=self.method,
             inner_steps=self.inner_steps, inner_rate=inner_rate,
         )  # fmt: skip
-        updates, opt_state = optax.adam(outer_rate).update(gradient, opt_state, params)
-        level = decibels(loss)
-        return optax.apply_updates(params, updates), opt_state, (level,)
+        after = updated(optax.adam(outer_rate), gradient, opt_state, params)
+        return *after, (decibels(loss),)
 
 
 _STRETCH = 8  # the steps between two reports, checkpoints and looks at the loss

@@ -162,7 +162,10 @@ def _network(path, header) -> INR:
     )
     if not (known and fits):
         raise ValueError(f"weights: {path} names no network of this package; make it with `save`.")
-    return family(**values)
+    try:
+        return family(**values)
+    except Exception as error:
+        raise ValueError(f"weights: {path} names an impossible network ({error}).") from error
 
 
 def _check_shapes(path, network: INR, flat: Mapping[str, Any]) -> None:

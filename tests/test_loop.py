@@ -1,0 +1,131 @@
+"""The loop as whoever drives it sees it; what training makes of it is in the tests of the rules."""
+
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from inrlib import fitting, loop, networks, signals
+from inrlib.networks import MLP, SIREN
+
+KEY = jax.random.key(0)
+NETWORK = SIREN((16,), mapping_width=16)
+THETA = networks.init(NETWORK, KEY, 1)
+R = signals.grid(32)
+G = signals.tone(3, R)
+
+
+def training(**options):
+    return fitting.training(NETWORK, THETA, R, G, **options)
+
+
+def test_every_stage_is_the_shorter_fit_and_stays_so():
+    """Kept to the end, although the loop works in place behind them; for any cut into stretches."""
+    lengths = iter([1, 6, 0, 3, 100])
+    stages = list(training(steps=30, stretch=lambda: next(lengths)))
+    assert [stage.step for stage in stages] == [0, 1, 7, 8, 11, 30]
+    for stage in stages[1:]:
+        run = fitting.fit(NETWORK, THETA, R, G, steps=stage.step, progress=False)
+        np.testing.assert_array_equal(stage.psnr, run.psnr[:-1])
+        for a, b in zip(jax.tree.leaves(stage.theta), jax.tree.leaves(run.theta), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(
+        stages[0].theta["params"]["readout"]["kernel"], THETA["params"]["readout"]["kernel"]
+    )
+
+
+def holding(rate):
+    """An optimiser whose state is the parameters themselves."""
+    return optax.GradientTransformation(
+        lambda params: params,
+        lambda gradient, state, params: (jax.tree.map(lambda d: -rate * d, gradient), params),
+    )
+
+
+def test_an_optimiser_that_holds_the_parameters_does_not_take_them_away():
+    kept = [stage.theta for stage in training(steps=9, stretch=2, optimizer=holding)]
+    assert all(np.isfinite(leaf).all() for theta in kept for leaf in jax.tree.leaves(theta))
+
+
+def test_nothing_happens_before_it_is_asked_for_and_nothing_is_left_over():
+    asked = []
+    stages = training(steps=1000, stretch=lambda: asked.append(1) or 5)
+    assert asked == []
+    next(stages)
+    assert asked == []
+    stage = next(stages)
+    assert (stage.step, len(asked)) == (5, 1)
+    before = weakref.ref(jax.tree.leaves(stage.theta["params"])[0])
+    del stages, stage
+    gc.collect()
+    assert before() is None
+    assert len(asked) == 1
+
+
+def test_mistakes_are_named_where_the_training_is_asked_for():
+    with pytest.raises(ValueError, match="steps=0"):
+        training(steps=0)
+
+
+def test_lengths_of_stretches_and_numbers_compile_nothing(compiled):
+    list(training(steps=20, stretch=3))
+    programs = loop._advance._cache_size()
+    compiled.clear()
+    list(training(steps=33, stretch=7, learning_rate=3e-4, peak=2.0))
+    assert not compiled
+    assert loop._advance._cache_size() == programs
+
+
+def test_more_steps_than_one_buffer_holds_end_with_the_same_numbers():
+    """2,048 steps share one program; beyond them the buffer is another, the arithmetic is not."""
+    run = fitting.fit(NETWORK, THETA, R, G, steps=2100, snapshots=(2000,), progress=False)
+    shorter = fitting.fit(NETWORK, THETA, R, G, steps=2000, progress=False)
+    np.testing.assert_array_equal(run.psnr[:2001], shorter.psnr)
+    assert run.psnr.shape == (2101,)
+
+
+def test_the_step_that_diverged_is_the_same_however_the_stretches_are_cut():
+    """Against a plain loop: where the loss first leaves the finite numbers."""
+    network = MLP((16,))
+    theta, named = networks.init(network, KEY, 1), set()
+    for stretch in (1, 7, 1000):
+        stages = fitting.training(
+            network, theta, R, G, steps=1000, stretch=stretch, learning_rate=1e9,
+            optimizer=optax.sgd,
+        )  # fmt: skip
+        with pytest.raises(FloatingPointError) as error:
+            list(stages)
+        named.add(str(error.value))
+    assert len(named) == 1
+    step = int(named.pop().split("step ")[1].split(";")[0])
+    params, f = theta["params"], networks.function(network, theta)
+    slope = jax.jit(jax.value_and_grad(lambda p: jnp.mean((f(p, R) - G) ** 2) / 2))
+    for i in range(step + 1):
+        loss, gradient = slope(params)
+        assert np.isfinite(loss) == (i < step)
+        params = fitting.downhill(params, gradient, 1e9)
+
+
+def test_a_checkpoint_that_is_a_folder_is_refused(tmp_path):
+    rule, state, arrays = fitting._prepare(NETWORK, THETA, R, G, steps=3)
+    with pytest.raises(ValueError, match="is a folder; give the path of a file"):
+        loop.run(rule, state, arrays, 3, 1, progress=False, checkpoint=tmp_path)
+
+
+def test_a_run_of_fit_resumes_with_the_same_bits(tmp_path):
+    """Two curves, and a rule that is not meta-learning's."""
+    held_out = (signals.grid(7), signals.tone(2, signals.grid(7)))
+    prepare = lambda: fitting._prepare(NETWORK, THETA, R, G, steps=20, held_out=held_out)
+    whole, _ = loop.run(*prepare(), 20, 6, progress=False)
+    path = tmp_path / "run.safetensors"
+    loop.run(*prepare(), 13, 5, progress=False, checkpoint=path)
+    resumed, kept = loop.run(
+        *prepare(), 20, 6, progress=False, checkpoint=path, snapshots=(20,)
+    )  # fmt: skip
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(kept) == 1
