@@ -379,9 +379,8 @@ def kernel_norm(
       cutoff: the smallest eigenvalue that counts, in units of the largest.
     """
     floor = cutoff * eigen.values.max()
-    return jnp.sum(
-        inner_products(eigen, g) ** 2 / jnp.maximum(eigen.values, floor)[:, None], axis=0
-    )
+    energy = inner_products(eigen, g) ** 2
+    return jnp.sum(energy / jnp.maximum(eigen.values, floor)[:, None], axis=0)
 
 
 def centroids(functions: Float[Array, "N K"], shape: tuple[int, ...]) -> Float[Array, " K"]:
@@ -394,9 +393,7 @@ def centroids(functions: Float[Array, "N K"], shape: tuple[int, ...]) -> Float[A
     Raises:
       ValueError: a grid of another size or of more than two axes.
     """
-    if len(shape) > 2 or np.prod(shape) != len(functions):
-        raise ValueError(
-            f"centroids: shape={shape} must be (H, W) or (N,) and hold {len(functions)}."
-        )
+    if len(shape) > 2 or np.prod(shape) != (N := len(functions)):
+        raise ValueError(f"centroids: shape={shape} must be (H, W) or (N,) and hold {N}.")
     pictures = functions.T.reshape(-1, *shape, *((1,) * (3 - len(shape))))
     return jax.vmap(lambda picture: spectra.centroid(spectra.centred(picture)))(pictures)
