@@ -20,8 +20,8 @@ from jaxtyping import Array
 from inrlib.inr import Theta
 
 __all__ = [
-    "apply", "check_memory", "check_module", "check_network", "free_memory", "numbers", "pair",
-    "precision", "whole",
+    "apply", "check_activations", "check_memory", "check_module", "check_network", "check_sets",
+    "free_memory", "members_of", "numbers", "pair", "precision", "whole",
 ]  # fmt: skip
 
 
@@ -111,6 +111,40 @@ def check_network(network: Any, theta: Theta, r: Array, many: bool = False) -> i
             "imaginary part as two channels."
         )
     return f.shape[1]
+
+
+def check_sets(data, outputs: int, members: tuple, many: bool) -> None:
+    """Whether the samples, and the held-out ones, are for this network and these members."""
+    dims = data[0][0].shape[1]
+    for name, (r, g) in zip(("g", "held_out"), data, strict=False):
+        if g.shape[-1] != outputs:
+            raise ValueError(
+                f"{name}: {g.shape[-1]} channels for a network with outputs={outputs}; "
+                "convert the signal or change the network."
+            )
+        if g.ndim != 2 and not many:
+            raise ValueError(f"{name}: shape={g.shape} is a stack of targets; use fit_many.")
+        if g.ndim == 3 and g.shape[:1] != members:
+            raise ValueError(
+                f"{name}: {len(g)} targets for {members[0]} networks; give one, or one for each."
+            )
+        if r.shape[1] != dims:
+            raise ValueError(f"{name}: {r.shape[1]} coordinates where r has {dims}.")
+
+
+def members_of(thetas: Theta) -> tuple[int]:
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            "fit_many: every leaf of thetas needs the same leading axis; jax.vmap(init) makes it."
+        )
+    return sizes.pop()
+
+
+def check_activations(network, count: int, members: tuple, dtype) -> None:
+    widths = sum(getattr(network, "widths", ())) + getattr(network, "mapping_width", 0)
+    each = 4 * np.prod(members, dtype=int) * widths * np.dtype(dtype).itemsize
+    check_memory("activations", count, each, "pass batch=… or ")
 
 
 def check_memory(what: str, count: int, each: int, remedy: str = "pass ") -> None:

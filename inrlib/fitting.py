@@ -26,18 +26,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Shaped
 
-from inrlib import loop
-from inrlib.checks import (
-    apply,
-    check_memory,
-    check_module,
-    check_network,
-    free_memory,
-    numbers,
-    pair,
-    precision,
-    whole,
-)
+from inrlib import checks, loop
+from inrlib.checks import free_memory
 from inrlib.loop import Stretch
 from inrlib.networks import INR, Theta, function
 
@@ -110,8 +100,8 @@ def evaluate(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> Float[
     Raises:
       ValueError: what is no network, see `fit`.
     """
-    check_module(network)
-    return apply(network, theta, r)
+    checks.check_module(network)
+    return checks.apply(network, theta, r)
 
 
 def fit(
@@ -149,9 +139,6 @@ def fit(
       peak: the signal's largest value, for the PSNR: 1 for pictures in [0, 1].
       progress: a bar, or a function that is told the number of finished steps.
       many: B networks at once, see `fit_many`.
-
-    Returns:
-      A `Fit`.
 
     Raises:
       ValueError: shapes that do not fit, NaN in the samples, steps or batch out of range, more
@@ -315,18 +302,18 @@ def _prepare(
     held_out=None, peak=1.0, many=False,
 ):  # fmt: skip
     """The rule, the state before the first step, and what the rule reads."""
-    steps = whole("steps", steps)
-    batch = None if batch is None else whole("batch", batch)
+    steps = checks.whole("steps", steps)
+    batch = None if batch is None else checks.whole("batch", batch)
     if batch is not None and key is None:
         raise ValueError(f"batch={batch} needs key=jax.random.key(…) to draw the samples.")
     if not (np.isfinite(peak) and peak > 0):
         raise ValueError(f"peak={peak} must be a finite number greater than 0.")
-    dtype, members = precision(theta), _members(theta) if many else ()
-    data = [pair("fit", r, g, dtype)]
+    dtype, members = checks.precision(theta), checks.members_of(theta) if many else ()
+    data = [checks.pair("fit", r, g, dtype)]
     if held_out is not None:
-        data.append(pair("held_out", *held_out, dtype))
-    _check_sets(data, check_network(network, theta, data[0][0], many), members, many)
-    _check_activations(network, batch or len(data[0][0]), members, dtype)
+        data.append(checks.pair("held_out", *held_out, dtype))
+    checks.check_sets(data, checks.check_network(network, theta, data[0][0], many), members, many)
+    checks.check_activations(network, batch or len(data[0][0]), members, dtype)
     if callable(learning_rate):  # a schedule
         optimizer, learning_rate = optimizer(learning_rate), 1e-4
     elif not callable(optimizer) and np.any(np.not_equal(learning_rate, 1e-4)):
@@ -334,7 +321,7 @@ def _prepare(
             "learning_rate: an optax object has its own; leave it out, or give the function that "
             "makes it, such as optimizer=optax.adam."
         )
-    rates = numbers("learning_rate", learning_rate, dtype)
+    rates = checks.numbers("learning_rate", learning_rate, dtype)
     if rates.shape not in {(), members}:
         raise ValueError(f"learning_rate: shape {rates.shape} must be () or {members}.")
     rule = _Training(network, optimizer, batch, many)
@@ -390,11 +377,11 @@ def readout(
             f"readout: {type(network).__name__} is no INR, so that its last layer is not known; "
             "make it a subclass of networks.INR."
         )
-    r, g = pair("readout", r, g, precision(theta))
-    _check_sets([(r, g)], check_network(network, theta, r), (), False)
+    r, g = checks.pair("readout", r, g, checks.precision(theta))
+    checks.check_sets([(r, g)], checks.check_network(network, theta, r), (), False)
     width = network.widths[-1] if network.widths else getattr(network, "mapping_width", 0)
     # Z, Z with its ones, LAPACK's copy and workspace, U twice: measured.
-    check_memory("the decomposition", len(r), 6 * (width + 1) * r.dtype.itemsize)
+    checks.check_memory("the decomposition", len(r), 6 * (width + 1) * r.dtype.itemsize)
     Z = network.apply(theta, r, method="features")
     Z = jnp.concatenate([Z, jnp.ones_like(Z[:, :1])], axis=1)
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
@@ -402,37 +389,3 @@ def readout(
     W = Vt.T @ (inverse[:, None] * (U.T @ (g - network.offset)))
     layer = {"kernel": W[:-1], "bias": W[-1]}
     return {**theta, "params": dict(theta["params"]) | {"readout": layer}}
-
-
-def _check_sets(data, outputs: int, members: tuple, many: bool) -> None:
-    """Whether the samples, and the held-out ones, are for this network and these members."""
-    dims = data[0][0].shape[1]
-    for name, (r, g) in zip(("g", "held_out"), data, strict=False):
-        if g.shape[-1] != outputs:
-            raise ValueError(
-                f"{name}: {g.shape[-1]} channels for a network with outputs={outputs}; "
-                "convert the signal or change the network."
-            )
-        if g.ndim != 2 and not many:
-            raise ValueError(f"{name}: shape={g.shape} is a stack of targets; use fit_many.")
-        if g.ndim == 3 and g.shape[:1] != members:
-            raise ValueError(
-                f"{name}: {len(g)} targets for {members[0]} networks; give one, or one for each."
-            )
-        if r.shape[1] != dims:
-            raise ValueError(f"{name}: {r.shape[1]} coordinates where r has {dims}.")
-
-
-def _members(thetas: Theta) -> tuple[int]:
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
-    if len(sizes) != 1 or sizes == {()}:
-        raise ValueError(
-            "fit_many: every leaf of thetas needs the same leading axis; jax.vmap(init) makes it."
-        )
-    return sizes.pop()
-
-
-def _check_activations(network, count: int, members: tuple, dtype) -> None:
-    widths = sum(getattr(network, "widths", ())) + getattr(network, "mapping_width", 0)
-    each = 4 * np.prod(members, dtype=int) * widths * np.dtype(dtype).itemsize
-    check_memory("activations", count, each, "pass batch=… or ")

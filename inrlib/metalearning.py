@@ -176,10 +176,8 @@ def meta_learn(
     dtype = checks.precision(theta)
     r, images = _task(network, theta, r, images, dtype, method, inner_steps, batch)
     rule = _Outer(network, method, int(inner_steps), int(batch))
-    rates = [
-        checks.numbers(name, rate, dtype)
-        for name, rate in (("inner_rate", inner_rate), ("outer_rate", outer_rate))
-    ]
+    named = {"inner_rate": inner_rate, "outer_rate": outer_rate}
+    rates = [checks.numbers(name, rate, dtype) for name, rate in named.items()]
     rest = {collection: leaves for collection, leaves in theta.items() if collection != "params"}
     params = jax.tree.map(jnp.asarray, theta["params"])
     level = jax.ShapeDtypeStruct((), dtype)
