@@ -119,9 +119,8 @@ def leading(
 
     orthonormalised block after block, holds the leading eigenfunctions more exactly than any single
     power; the best combinations in it (Rayleigh and Ritz) are returned. A product with sixteen
-    vectors takes hardly longer than one with one. Hence neither of the two libraries at hand:
-    ARPACK multiplies vector by vector, twice the time on a matrix (`make bench`) and far more
-    without one; JAX's LOBPCG stops after its first step in float32.
+    vectors takes hardly longer than one with one. Hence neither ARPACK, which multiplies vector by
+    vector, nor JAX's LOBPCG, which stops after its first step in float32.
 
     Where a residual is above 1e-4 afterwards, as it is for a flat spectrum, rounds of two steps
     from the best combinations follow until none is. So λ_i is within 1e-4 λ_0 of an eigenvalue, and

@@ -34,7 +34,9 @@ from inrlib.networks import INR, Theta, function
 __all__ = [
     "Fit",
     "Stage",
+    "decibels",
     "descend",
+    "downhill",
     "evaluate",
     "fit",
     "fit_many",

@@ -15,6 +15,7 @@ from io import BytesIO
 import matplotlib
 import matplotlib.figure
 import numpy as np
+from jaxtyping import Array, Shaped
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
@@ -74,6 +75,9 @@ COLOURS = {
 
 Update = Callable[..., None]
 
+Numbers = Shaped[Array | np.ndarray, "..."] | Sequence
+"""What is drawn: an array of JAX or of NumPy, or a list."""
+
 
 class Figure(matplotlib.figure.Figure):
     """A matplotlib figure that shows itself in a notebook without pyplot."""
@@ -99,7 +103,7 @@ def colour(family: str, shade: float = 0.0) -> tuple[float, float, float]:
     return tuple(base + abs(shade) * (end - base))
 
 
-def picture(ax: Axes, pixels: np.ndarray, title: str = "") -> Update:
+def picture(ax: Axes, pixels: Numbers, title: str = "") -> Update:
     """A grey or colour picture, values clipped to [0, 1]."""
     ready = lambda pixels: np.clip(np.asarray(pixels).squeeze(), 0, 1)
     image = ax.imshow(ready(pixels), cmap="gray", vmin=0, vmax=1, **_sharp(pixels))
@@ -108,7 +112,7 @@ def picture(ax: Axes, pixels: np.ndarray, title: str = "") -> Update:
 
 
 def spectrum(
-    ax: Axes, level: np.ndarray, limits: tuple[float, float] = (-100, 0), title: str = ""
+    ax: Axes, level: Numbers, limits: tuple[float, float] = (-100, 0), title: str = ""
 ) -> Update:
     """A centred two-dimensional spectrum in dB, zero frequency in the middle."""
     level = np.asarray(level)
@@ -118,7 +122,7 @@ def spectrum(
     return lambda level: image.set_data(np.asarray(level))
 
 
-def _sharp(pixels: np.ndarray) -> dict[str, str]:
+def _sharp(pixels: Numbers) -> dict[str, str]:
     """A small picture keeps its pixels, and is coloured before it is enlarged: half the time."""
     if max(np.shape(pixels)) > 128:
         return {}
@@ -141,8 +145,8 @@ def _frequencies(ax: Axes, image: AxesImage, shape: tuple[int, ...]) -> None:
 
 def stems(
     ax: Axes,
-    frequencies: np.ndarray,
-    levels: Mapping[str, np.ndarray],
+    frequencies: Numbers,
+    levels: Mapping[str, Numbers],
     colours: Mapping[str, str],
     floor: float = -100,
     marks: Sequence[float] = (),
@@ -162,7 +166,7 @@ def stems(
     for mark in marks:
         ax.annotate(f"{mark:g} Hz", (mark, 3), ha="center", fontsize=10)
 
-    def update(levels: Mapping[str, np.ndarray]) -> None:
+    def update(levels: Mapping[str, Numbers]) -> None:
         for name, level in levels.items():
             top = np.maximum(np.asarray(level), floor)
             low = np.full_like(top, floor)
@@ -175,8 +179,8 @@ def stems(
 
 def comb(
     ax: Axes,
-    frequencies: np.ndarray,
-    level: np.ndarray,
+    frequencies: Numbers,
+    level: Numbers,
     colour: object,
     label: str = "",
     floor: float = -100,
@@ -201,7 +205,7 @@ def comb(
         artist = ax.vlines(x, floor, y, color=colour, lw=width, label=label)
     ax.set(ylim=(floor, 12), xlabel="frequency (Hz)", ylabel="amplitude (dB)")
 
-    def update(data: tuple[np.ndarray, np.ndarray], colour: object = None) -> None:
+    def update(data: tuple[Numbers, Numbers], colour: object = None) -> None:
         x, y = points(*data)
         if colour is not None:
             artist.set_color(colour)
@@ -216,8 +220,8 @@ def comb(
 
 def curves(
     ax: Axes,
-    x: np.ndarray,
-    series: Mapping[str, np.ndarray],
+    x: Numbers,
+    series: Mapping[str, Numbers],
     colours: Mapping[str, object] | None = None,
     **labels: object,
 ) -> Update:
@@ -230,21 +234,21 @@ def curves(
     ax.grid(True)
     ax.set(**labels)
 
-    def update(series: Mapping[str, np.ndarray]) -> None:
+    def update(series: Mapping[str, Numbers]) -> None:
         for name, y in series.items():
             artists[name].set_ydata(np.asarray(y))
 
     return update
 
 
-def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
+def orders(ax: Axes, order: Numbers, title: str = "") -> Update:
     """The support H(Ω) in the frequency plane, coloured by order; white where nothing reaches."""
     ready = lambda order: np.ma.masked_less(np.asarray(order), 0)
     image = ax.imshow(ready(order), cmap="viridis_r", interpolation="nearest")
     _no_ticks(ax, title)
     _frequencies(ax, image, np.shape(order))
 
-    def update(order: np.ndarray) -> None:
+    def update(order: Numbers) -> None:
         image.set_data(ready(order))
         image.set_clim(0, max(1, np.max(order)))
 
@@ -252,7 +256,7 @@ def orders(ax: Axes, order: np.ndarray, title: str = "") -> Update:
     return update
 
 
-def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> Update:
+def plane(ax: Axes, Omega: Numbers, limit: float, colour: object = None) -> Update:
     """Mapping frequencies (T, 2), in rad per unit, as points in cycles per unit."""
     points = lambda Omega: np.asarray(Omega)[:, ::-1] / (2 * np.pi)
     artist = ax.scatter(*points(Omega).T, s=14, color=colour)
@@ -260,7 +264,7 @@ def plane(ax: Axes, Omega: np.ndarray, limit: float, colour: object = None) -> U
     ax.set(xlabel="columns (cycles/unit)", ylabel="rows (cycles/unit)")
     ax.grid(True)
 
-    def update(Omega: np.ndarray, colour: object = None) -> None:
+    def update(Omega: Numbers, colour: object = None) -> None:
         artist.set_offsets(points(Omega))
         if colour is not None:
             artist.set_facecolor(colour)
@@ -286,7 +290,7 @@ def legend(ax: Axes, **options) -> None:
 
 
 def recovery(
-    columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    columns: Mapping[str, tuple[Numbers, Numbers, Numbers]],
     limits: tuple[float, float] = (-100, 0),
 ) -> Figure:
     """Figures 2, 6, 7 and 8: a column per network with picture, DFT magnitude and its centre.
@@ -309,7 +313,7 @@ def recovery(
 
 
 def sampled_tones(
-    rows: Mapping[str, Sequence[tuple[str, Mapping[str, np.ndarray]]]],
+    rows: Mapping[str, Sequence[tuple[str, Mapping[str, Numbers]]]],
     colours: Mapping[str, str],
     marks: Sequence[float] = (),
 ) -> Figure:
@@ -331,7 +335,7 @@ def sampled_tones(
     return fig
 
 
-def atoms(rows: Mapping[str, np.ndarray]) -> Figure:
+def atoms(rows: Mapping[str, Numbers]) -> Figure:
     """Figures 5 and 16: eigenfunctions as pictures, one row (K, H, W) a network."""
     count = max(map(len, rows.values()))
     fig, axes = figure(len(rows), count, width=1.0 * count + 1.2, height=1.06 * len(rows) + 0.1)
@@ -342,7 +346,7 @@ def atoms(rows: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-def atom(ax: Axes, function: np.ndarray, title: str = "") -> Update:
+def atom(ax: Axes, function: Numbers, title: str = "") -> Update:
     """One eigenfunction (H, W): grey is zero, white and black are as far from it."""
 
     def ready(function):
@@ -355,8 +359,8 @@ def atom(ax: Axes, function: np.ndarray, title: str = "") -> Update:
 
 
 def splitting(
-    target: np.ndarray,
-    rows: Mapping[str, tuple[np.ndarray, np.ndarray, int]],
+    target: Numbers,
+    rows: Mapping[str, tuple[Numbers, Numbers, int]],
     floor: float = -100,
 ) -> Figure:
     """Figure 1: a signal split into harmonics layer by layer, a row per layer.

@@ -254,7 +254,7 @@ def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, messa
 
 
 @pytest.mark.parametrize("colours", ["red red", "red lime"])
-def test_a_picture_without_contrast_is_refused(colours):
+def test_a_picture_without_contrast_is_refused(colours, unchecked):
     """Red beside green is all of one grey, and the kernel sees one grey channel."""
     control = live.Upload(16)
     left, right = (Image.new("RGB", (40, 80), colour) for colour in colours.split())

@@ -97,6 +97,22 @@ def _dictionary(network, theta, previous, r, g) -> Frame:
     }
 
 
+def _draw_dictionary(family, wall, values, energy, face, **_):
+    """Ten atoms above; eigenvalues, energy and the face below."""
+    fig, lower, shown = _wall(wall)
+    left, middle, right = lower.subplots(1, 3, width_ratios=(3, 3, 1.6))
+    labels = {"xlabel": "index", "ylabel": "eigenvalue / largest", "yscale": "log"}
+    index = np.arange(_COUNT)
+    decay = plots.curves(left, index, {family: values}, plots.COLOURS, **labels)
+    left.set(ylim=(1e-4, 1.5))
+    return fig, {
+        "wall": shown,
+        "values": lambda values: decay({family: values}),
+        "energy": parts.energy(middle, _THRESHOLDS, family, energy),
+        "face": plots.picture(right, face, "the face"),
+    }
+
+
 @named
 def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     """Section 5.2: the atoms of a network, their eigenvalues, and the energy of a face on them.
@@ -146,20 +162,6 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
         frame = _dictionary(network, theta, before, r, centred[:, [face - 1]])
         return frame | {"face": pictures[face - 1]}
 
-    def draw(wall, values, energy, face, **_):
-        fig, lower, shown = _wall(wall)
-        left, middle, right = lower.subplots(1, 3, width_ratios=(3, 3, 1.6))
-        labels = {"xlabel": "index", "ylabel": "eigenvalue / largest", "yscale": "log"}
-        index = np.arange(_COUNT)
-        decay = plots.curves(left, index, {family: values}, plots.COLOURS, **labels)
-        left.set(ylim=(1e-4, 1.5))
-        return fig, {
-            "wall": shown,
-            "values": lambda values: decay({family: values}),
-            "energy": parts.energy(middle, _THRESHOLDS, family, energy),
-            "face": plots.picture(right, face, "the face"),
-        }
-
     controls = {networks.families()[family].knob.name: control} | {
         "width": choice("width", (32, 64, 128, 256), 128),  # the paper's 256 takes twice the time
         "depth": whole("depth", 1, 5, 3),
@@ -167,7 +169,7 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
         "face": choice("face", range(1, len(pictures) + 1)),
         "weights": choice("weights", ("random", "learned")),
     }
-    return Explorer(controls, compute, draw)
+    return Explorer(controls, compute, partial(_draw_dictionary, family))
 
 
 @named

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from inrlib import fitting, networks, plots
 from inrlib.live.explorer import Frame
@@ -30,7 +31,7 @@ def choose(family: str, families: Mapping[str, Any]) -> Any:
     return families[family]
 
 
-def state(step: int, steps: int, seen: float, unseen: float) -> str:
+def state(step: int, steps: int, seen: float | Array, unseen: float | Array) -> str:
     """How far training is, and how well the samples and what lies between them are met."""
     name = "untrained" if step == 0 else f"step {step:,} of {steps:,}"
     name = f"trained, {steps:,} steps" if step == steps else name
@@ -83,9 +84,9 @@ def follow(
 
 
 def beside(
-    x: np.ndarray,
-    curves: Mapping[str, np.ndarray],
-    levels: Mapping[str, np.ndarray],
+    x: plots.Numbers,
+    curves: Mapping[str, plots.Numbers],
+    levels: Mapping[str, plots.Numbers],
     marks: Sequence[float] = (),
     **labels: object,
 ) -> tuple[plots.Figure, tuple[plots.Axes, plots.Axes], dict[str, Update]]:
@@ -104,19 +105,19 @@ def beside(
     return fig, (left, right), updates
 
 
-def atoms(axes: Sequence[plots.Axes], pictures: np.ndarray) -> Update:
+def atoms(axes: Sequence[plots.Axes], pictures: plots.Numbers) -> Update:
     """Eigenfunctions φ0, φ1, … one an axes."""
     rows = list(zip(axes, pictures, strict=True))
     changes = [plots.atom(ax, picture, f"φ{i}") for i, (ax, picture) in enumerate(rows)]
 
-    def update(pictures: np.ndarray) -> None:
+    def update(pictures: plots.Numbers) -> None:
         for change, picture in zip(changes, pictures, strict=True):
             change(picture)
 
     return update
 
 
-def energy(ax: plots.Axes, thresholds: np.ndarray, family: str, share: np.ndarray) -> Update:
+def energy(ax: plots.Axes, thresholds: plots.Numbers, family: str, share: plots.Numbers) -> Update:
     """Share of energy above a threshold, large eigenvalues at the left."""
     labels = {"xlabel": "eigenvalue / largest", "ylabel": "share of energy", "xscale": "log"}
     limits = {"xlim": (1, thresholds[0]), "ylim": (0, 1.02)}

@@ -5,6 +5,8 @@
 (129,)
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +140,21 @@ def aliasing(
     return Explorer({network.knob.name: control}, compute, draw, train, stops)
 
 
+def _draw_recovery(target, picture, level, centre, state, scale, **_):
+    """What training sees, what comes out, and the spectrum of that."""
+    fig, (axes,) = plots.figure(1, 4, width=10.5, height=3.1)
+    plots.picture(axes[0], target, "what training sees")
+    updates = {
+        "picture": plots.picture(axes[1], picture),
+        "level": plots.spectrum(axes[2], level),
+        "centre": plots.spectrum(axes[3], centre, title="its centre, 32×32"),
+        "state": plots.title(axes[1], "{}", state),
+        "scale": plots.title(axes[2], "DFT magnitude\n{}", scale),
+    }
+    fig.colorbar(axes[3].images[0], ax=axes[3], label="dB", shrink=0.8)
+    return fig, updates
+
+
 @named
 def imperfect_recovery(
     family: str = "single frequency", pixels: np.ndarray | None = None, seed: int = 0
@@ -187,20 +204,8 @@ def imperfect_recovery(
             "unseen": psnr(fine[between], jnp.asarray(pixels[between], jnp.float32)),
         }  # fmt: skip
 
-    def draw(picture, level, centre, state, scale, **_):
-        fig, (axes,) = plots.figure(1, 4, width=10.5, height=3.1)
-        plots.picture(axes[0], pixels[every], "what training sees")
-        updates = {
-            "picture": plots.picture(axes[1], picture),
-            "level": plots.spectrum(axes[2], level),
-            "centre": plots.spectrum(axes[3], centre, title="its centre, 32×32"),
-            "state": plots.title(axes[1], "{}", state),
-            "scale": plots.title(axes[2], "DFT magnitude\n{}", scale),
-        }
-        fig.colorbar(axes[3].images[0], ax=axes[3], label="dB", shrink=0.8)
-        return fig, updates
-
     compute, train = follow(
         network, theta, (r, g), look, 2 * 2 / height, steps=500, learning_rate=1e-3
     )
+    draw = partial(_draw_recovery, pixels[every])
     return Explorer({network.knob.name: control}, compute, draw, train, stops)

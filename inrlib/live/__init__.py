@@ -3,7 +3,10 @@
     control → compute → frame → artists → `Canvas` → picture in the page
 
 `controls` is what a reader moves, `canvas` what is drawn, `explorer` the way round, and `page` what
-remains of it where there is no kernel.
+remains of it where there is no kernel. `training` is what goes on while the slider rests.
+
+>>> slider("σ", "cycles per unit", 0.1, 30, 3).label
+'σ (cycles per unit)'
 """
 
 from inrlib.live.canvas import DENSITY, Canvas
