@@ -143,7 +143,7 @@ def members_of(thetas: Theta) -> tuple[int]:
 
 def check_activations(network, count: int, members: tuple, dtype) -> None:
     widths = sum(getattr(network, "widths", ())) + getattr(network, "mapping_width", 0)
-    each = 4 * np.prod(members, dtype=int) * widths * np.dtype(dtype).itemsize
+    each = 4 * int(np.prod(members, dtype=int)) * widths * np.dtype(dtype).itemsize
     check_memory("activations", count, each, "pass batch=… or ")
 
 
