@@ -5,6 +5,8 @@
 True
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ def sine(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)  # outside `jit`, a branch or a loop is compiled at every call
 def _small(x):
     """x less a multiple of 2π where |x| > 8192."""
 
