@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inrlib import networks, sine
+from inrlib import networks
 from inrlib.networks import FFN, MLP, SIREN, PositionalEncoding, SingleFrequency
 
 KEY = jax.random.key(0)
@@ -155,19 +155,3 @@ def test_mlp_has_no_frequencies():
 def test_count():
     theta = networks.init(MLP((8, 4), 3), KEY, 2)
     assert networks.count(theta) == (2 * 8 + 8) + (8 * 4 + 4) + (4 * 3 + 3)
-
-
-def test_sine_against_numpy():
-    x = np.random.default_rng(0).uniform(-8192, 8192, 200_000).astype(np.float32)
-    exact = x.astype(np.float64)
-    assert np.abs(jax.jit(sine.sine)(x) - np.sin(exact)).max() < 2e-7
-    slope = jax.jit(jax.vmap(jax.grad(sine.sine)))
-    assert np.abs(slope(x) - np.cos(exact)).max() < 2e-7
-    curvature = jax.jit(jax.vmap(jax.grad(jax.grad(sine.sine))))
-    assert np.abs(curvature(x) + np.sin(exact)).max() < 2e-7
-
-
-def test_sine_is_exact_in_float64():
-    with jax.enable_x64(True):
-        x = np.linspace(-50, 50, 999)
-        np.testing.assert_allclose(sine.sine(jnp.asarray(x)), np.sin(x), atol=1e-15)
