@@ -214,6 +214,3 @@ def test_mfn_can_be_trained():
     g = jnp.sin(2 * jnp.pi * 3 * r)
     result = fit(network, theta, r, g, steps=300, learning_rate=1e-3, progress=False)
     assert result.psnr[-1] > result.psnr[0] + 20
-
-
-# The sine
