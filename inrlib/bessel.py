@@ -144,7 +144,7 @@ def expand(
     return net.c + jnp.sin(angle) @ A.real + jnp.cos(angle) @ A.imag
 
 
-def truncation_bound(net: SineLayers, order: int) -> Float[Array, " C"]:
+def truncation_bound(net: SineLayers, order: int | Float[Array, ""]) -> Float[Array, " C"]:
     """What the terms with Σ|s_t| > order can add up to, at most, at any r.
 
     From |J_n(β)| ≤ (|β|/2)^|n| / |n|!, with B_m = Σ_t |W_mt|, T frequencies and Σ over n > order:
@@ -159,7 +159,9 @@ def truncation_bound(net: SineLayers, order: int) -> Float[Array, " C"]:
     return tails @ jnp.abs(net.w)
 
 
-def _exponential_tail(x: Float[Array | np.ndarray, "*N"], order: int) -> Float[Array, "*N"]:
+def _exponential_tail(
+    x: Float[Array | np.ndarray, "*N"], order: int | Float[Array, ""]
+) -> Float[Array, "*N"]:
     """Σ_{n > order} xⁿ/n! = exp(x) P(order + 1, x), P the regularised incomplete gamma function."""
     return jnp.exp(x) * jax.scipy.special.gammainc(order + 1.0, x)
 
