@@ -150,12 +150,12 @@ def leading(
         apply = jax.tree_util.Partial(apply)
     width = k + spare
     dtype = jax.eval_shape(apply, jax.ShapeDtypeStruct((samples, width), jnp.float32)).dtype
-    V = jax.random.normal(jax.random.key(0), (samples, width), dtype)
+    V = fresh = jax.random.normal(jax.random.key(0), (samples, width), dtype)
     if samples <= width * (steps + 1):  # so few that the span would be all of them
         V, steps = jnp.eye(samples, dtype=dtype), 0
     elif previous is not None:
         V = V.at[:, :k].set(previous.functions.astype(dtype))
-    eigen = _krylov(apply, V, k, steps)
+    eigen = _krylov(apply, V, fresh / samples**0.5, k, steps)
     if not isinstance(worst := eigen.residuals.max(), jax.core.Tracer) and not worst <= _TOLERANCE:
         raise ValueError(
             f"leading: a residual of {worst:.0e} λ0 remains; apply must be the product with one "
@@ -167,17 +167,17 @@ def leading(
 _TOLERANCE, _ROUNDS = 1e-4, 100
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _krylov(apply, V, k, steps):
+@partial(jax.jit, static_argnums=(3, 4))
+def _krylov(apply, V, fresh, k, steps):
     N = len(V)
     unfinished = lambda residuals: (residuals[:k] > _TOLERANCE).any()
     with jax.default_matmul_precision("highest"):
         V = jnp.linalg.qr(V)[0]
-        state = _round(apply, V, apply(V), steps)
+        state = _round(apply, V, apply(V), fresh, steps)
         if steps:
             _, state = lax.while_loop(
                 lambda s: unfinished(s[1][-1]) & (s[0] < _ROUNDS),
-                lambda s: (s[0] + 1, _round(apply, *s[1][:2], min(2, steps))),
+                lambda s: (s[0] + 1, _round(apply, *s[1][:2], fresh, min(2, steps))),
                 (0, state),
             )
     vectors, _, values, residuals = (part[..., :k] for part in state)
@@ -185,11 +185,12 @@ def _krylov(apply, V, k, steps):
     return Eigen(right(values / N), right(vectors * N**0.5), residuals)
 
 
-def _round(apply, V, image, steps):
+def _round(apply, V, image, fresh, steps):
     """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images."""
     width, basis = V.shape[1], V
-    for step in range(steps):
-        V = _orthonormal(image[:, -width:], basis, step)
+    for _ in range(steps):
+        fresh = jnp.roll(fresh, 1, axis=0)
+        V = _orthonormal(image[:, -width:], basis, fresh)
         basis = jnp.concatenate([basis, V], axis=1)
         image = jnp.concatenate([image, apply(V)], axis=1)
     values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
@@ -199,21 +200,17 @@ def _round(apply, V, image, steps):
     return vectors, image, values, jnp.linalg.norm(image - vectors * values, axis=0) / largest
 
 
-def _orthonormal(V, basis, step):
+def _orthonormal(V, basis, fresh):
     """An orthonormal block of V's columns without their share in the basis.
 
     One pass leaves rounding behind, a second is enough (Kahan) unless a column was nothing but
     rounding inside the basis, as it is where Θ has fewer directions than that. Then the second
-    pass takes most of it away again, which tells, and a random column comes in its place.
+    pass takes most of it away again, which tells, and a fresh random column comes in its place.
     """
     outside = lambda V: jnp.linalg.qr(V - basis @ (basis.T @ V))
     V, R = outside(outside(V)[0])
     spent = jnp.abs(jnp.diagonal(R)) < 0.5
-
-    def renew(V):
-        fresh = jax.random.normal(jax.random.key(step + 1), V.shape, V.dtype)
-        return outside(jnp.where(spent, outside(fresh)[0], V))[0]
-
+    renew = lambda V: outside(jnp.where(spent, fresh, V))[0]
     return lax.cond(spent.any(), renew, lambda V: V, V)
 
 

@@ -1,0 +1,356 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse.linalg
+from jacobians import coordinates, draw, error, explicit
+
+from inrlib import atoms, faces, networks, ntk, signals, spectra
+from inrlib.networks import SIREN
+
+
+def test_sliding_compiles_nothing(compiled):
+    network = SIREN((16, 12), mapping_width=20)
+    theta, r = draw(network, 2), coordinates(2, 300, seed=1)
+
+    def frame(omega0, previous):
+        theta_omega = networks.tune(theta, omega0=omega0)
+        return atoms.eigenfunctions(ntk.gram(network, theta_omega, r), 5, previous)
+
+    first = frame(20.0, frame(10.0, None))
+    before = len(compiled)
+    second = frame(30.0, first)
+    assert len(compiled) == before
+    assert error(second.values, np.asarray(first.values, float)) > 0.01
+
+
+def test_sliding_without_the_matrix_compiles_nothing(compiled):
+    network = SIREN((16, 12), mapping_width=20)
+    theta, r = draw(network, 2), coordinates(2, 120, seed=1)
+
+    def frame(omega0):
+        return atoms.leading(
+            ntk.operator(network, networks.tune(theta, omega0=omega0), r, chunk=50), 120, 2
+        )
+
+    frame(10.0)
+    before = len(compiled)
+    frame(30.0)
+    assert len(compiled) == before
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """A SIREN on a 16×16 grid, its Gram matrix, and SciPy's decomposition of it in float64."""
+    network = SIREN((32, 32), mapping_width=32)
+    theta = networks.init(network, jax.random.key(0), dims=2, omega0=20.0)
+    r = signals.grid((16, 16))
+    values, vectors = scipy.linalg.eigh(explicit(network, theta, r, r))
+    return network, theta, r, values[::-1] / 256, vectors[:, ::-1] * 16
+
+
+def test_eigenfunctions_all(kernel):
+    network, theta, r, values, functions = kernel
+    eigen = atoms.eigenfunctions(ntk.gram(network, theta, r))
+    assert error(eigen.values, values) < 1e-5
+    assert np.allclose(eigen.functions.T @ eigen.functions / 256, np.eye(256), atol=1e-4)
+    assert np.allclose(
+        np.abs(np.sum(eigen.functions[:, :10] * functions[:, :10], 0)), 256, rtol=1e-3
+    )
+    rebuilt = (eigen.functions * eigen.values) @ eigen.functions.T
+    assert error(rebuilt, (functions * values) @ functions.T) < 1e-5
+
+
+def test_leading_against_arpack(kernel):
+    """Dense and matrix-free, against Lanczos on the explicit matrix."""
+    network, theta, r, values, functions = kernel
+    reference = (functions * values) @ functions.T
+    lanczos = scipy.sparse.linalg.eigsh(reference / 256, k=10)[0][::-1] * 1.0
+    matrix = atoms.eigenfunctions(ntk.gram(network, theta, r), 10)
+    free = atoms.leading(ntk.operator(network, theta, r, chunk=100), 256, 10)
+    for eigen in (matrix, free):
+        assert np.abs(eigen.values / lanczos - 1).max() < 1e-4
+        assert np.allclose(eigen.functions.T @ eigen.functions / 256, np.eye(10), atol=1e-4)
+    assert np.abs(free.values / matrix.values - 1).max() < 1e-4
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.95])
+def test_leading_reports_its_residual(decay):
+    """For any symmetric matrix an eigenvalue lies within the residual of the estimate."""
+    values = decay ** np.arange(120.0)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(120, 120)))[0]
+    matrix = jnp.asarray(rotation * values @ rotation.T, jnp.float32)
+    for steps in (1, 4):
+        eigen = atoms.leading(lambda V: matrix @ V, 120, 6, steps=steps)
+        miss = np.abs(eigen.values[:, None] * 120 - values).min(axis=1)
+        assert (miss <= eigen.residuals * values[0] + 1e-6).all()
+    assert np.allclose(eigen.values * 120, values[:6], rtol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 5, 20])
+def test_leading_of_a_tiny_matrix(samples):
+    matrix = jnp.diag(jnp.arange(samples, 0, -1.0))
+    eigen = atoms.eigenfunctions(matrix, min(3, samples))
+    assert np.allclose(eigen.values * samples, np.arange(samples, 0, -1)[:3], rtol=1e-3)
+
+
+def frame(values, functions):
+    values = jnp.asarray(values)
+    return atoms.Eigen(values, jnp.asarray(functions), jnp.zeros_like(values))
+
+
+def test_align_keeps_signs_and_the_order_of_close_pairs():
+    functions = np.linalg.qr(np.random.default_rng(0).normal(size=(50, 3)))[0] * 50**0.5
+    before = frame([1.0, 0.50, 0.49], functions)
+    # The second and the third have changed places and all signs have flipped.
+    after = frame([1.0, 0.505, 0.495], -functions[:, [0, 2, 1]])
+    aligned = atoms.align(after, before)
+    assert np.allclose(aligned.functions, functions, atol=1e-6)
+    assert np.allclose(aligned.values, [1.0, 0.495, 0.505])
+    # Eigenvalues far apart keep their order whatever the functions look like.
+    apart = atoms.align(frame([1.0, 0.8, 0.2], -functions[:, [0, 2, 1]]), before)
+    assert np.allclose(apart.values, [1.0, 0.8, 0.2])
+
+
+def test_align_without_a_frame_before():
+    functions = np.array([[1.0, 1.0], [-3.0, 2.0]])
+    assert np.allclose(atoms.align(frame([2.0, 1.0], functions)).functions, functions * [-1, 1])
+
+
+def test_energy_concentration(kernel):
+    network, theta, r, values, functions = kernel
+    eigen = atoms.eigenfunctions(ntk.gram(network, theta, r))
+    g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
+    just_below = (values[[0, 1, 3]] / values[0]) * 0.999
+    energy = atoms.energy_concentration(eigen, g, jnp.asarray([*just_below, 0.0]))
+    assert np.allclose(energy, [0.2, 0.2, 1.0, 1.0], atol=1e-3)
+    # The mean over signals of different size: each counts alike.
+    both = jnp.concatenate([100 * g, jnp.asarray(functions[:, [0]], jnp.float32)], axis=1)
+    assert np.isclose(atoms.energy_concentration(eigen, both, just_below[:1])[0], 0.6, atol=1e-3)
+
+
+@pytest.mark.parametrize("omega0", [5.0, 30.0, 100.0])
+def test_energy_from_products_follows_all_eigenfunctions(omega0):
+    """Against Eq. 11 from LAPACK in float64, on faces: no further than one point's weight."""
+    size = 24
+    network = networks.SIREN((64,) * 3, mapping_width=64, zero_bias=True)
+    theta = networks.tune(draw(network, 2), omega0=omega0)
+    gram = ntk.gram(network, theta, signals.grid((size, size)))
+    values, functions = np.linalg.eigh(np.asarray(gram, np.float64))
+    g = faces.load(size=size).validation[:4].reshape(4, -1).T
+    g = g - g.mean(axis=0)
+    share = np.mean((functions.T @ g) ** 2 / np.sum(g**2, axis=0), axis=1)
+    thresholds = np.logspace(-4, 0, 81)
+    direct = np.array([share[values / values[-1] >= t].sum() for t in thresholds])
+    largest = values[-1] / size**2
+    product = partial(jnp.matmul, gram)
+    energy = atoms.energy_from_products(product, jnp.asarray(g, jnp.float32), thresholds, largest)
+    assert np.abs(energy - direct).mean() < 0.01
+    assert np.abs(energy - direct).max() < 0.08
+    assert (np.diff(energy) <= 1e-6).all()
+
+
+def test_energy_from_products_of_few_eigenfunctions_is_exact(kernel):
+    """Lanczos ends early there, and what comes after must not count."""
+    network, theta, r, values, functions = kernel
+    gram = ntk.gram(network, theta, r)
+    g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
+    thresholds = jnp.asarray([*(values[[0, 1, 3]] / values[0]) * 0.999, 0.0])
+    energy = atoms.energy_from_products(partial(jnp.matmul, gram), g, thresholds, values[0])
+    assert np.allclose(energy, [0.2, 0.2, 1.0, 1.0], atol=1e-3)
+    everything = atoms.energy_from_products(lambda V: V, g, thresholds, 1 / len(g))
+    assert np.allclose(everything, 1.0, atol=1e-5)
+
+
+def test_energy_is_the_same_in_the_convention_of_eq_67(kernel):
+    _, _, _, values, functions = kernel
+    g = np.random.default_rng(0).normal(size=(256, 3))
+    unit = functions / 16  # vectors of length 1, inner products as sums
+    share = ((unit.T @ g) ** 2 / np.sum(g**2, axis=0)).mean(axis=1)
+    direct = [share[values / values[0] >= t].sum() for t in (0.5, 0.1, 0.01)]
+    energy = atoms.energy_concentration(
+        frame(values, functions), jnp.asarray(g), jnp.array([0.5, 0.1, 0.01])
+    )
+    assert np.allclose(energy, direct, atol=1e-5)
+
+
+def test_kernel_norm(kernel):
+    """‖φ_i‖² = 1/λ_i, and for any g it is gᵀ Θ⁻¹ g in the mean over the grid."""
+    _, _, _, values, functions = kernel
+    eigen = frame(values, functions)
+    norms = atoms.kernel_norm(eigen, eigen.functions[:, :5], cutoff=0.0)
+    assert np.allclose(norms, 1 / values[:5], rtol=1e-3)
+    g = functions[:, :20] @ np.arange(20.0)
+    theta = (functions[:, :20] * values[:20]) @ functions[:, :20].T
+    direct = g @ np.linalg.lstsq(theta, g, rcond=1e-9)[0]
+    assert np.isclose(atoms.kernel_norm(eigen, jnp.asarray(g)[:, None])[0], direct, rtol=1e-3)
+    rough = atoms.kernel_norm(eigen, eigen.functions[:, -1:], cutoff=0.1)
+    assert np.isclose(rough[0], 10 / values[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (64,)])
+def test_centroids(shape):
+    r = signals.grid(shape)
+    waves = np.stack([np.sin(2 * np.pi * 3 * r[:, -1]), np.cos(2 * np.pi * 5 * r[:, 0])], axis=-1)
+    assert np.allclose(atoms.centroids(jnp.asarray(waves), shape), [3, 5], atol=1e-3)
+
+
+def test_centroid_agrees_with_spectra(kernel):
+    functions = kernel[-1][:, :3]
+    one = spectra.centroid(spectra.centred(jnp.asarray(functions[:, 2].reshape(16, 16, 1))))
+    assert np.isclose(atoms.centroids(jnp.asarray(functions), (16, 16))[2], one, rtol=1e-4)
+
+
+SLIDERS = {
+    "SIREN": SIREN((32, 32), mapping_width=32),
+    "FFN": networks.FFN((32, 32), mapping_width=32),
+    "single frequency": networks.SingleFrequency((32, 32)),
+    "positional encoding": networks.PositionalEncoding((32, 32)),
+    "MFN": networks.MFN((32, 32), mapping_width=32),
+}
+
+
+def exact(K):
+    """λ in descending order and orthonormal vectors, by LAPACK in float64."""
+    values, vectors = np.linalg.eigh(np.asarray(K, np.float64))
+    return values[::-1] / len(K), vectors[:, ::-1]
+
+
+def check(eigen, K):
+    """λ to 1e-4 of the largest, φ orthonormal, subspaces to 1e-2 where a gap bounds them."""
+    values, vectors = exact(K)
+    k = len(eigen.values)
+    unit = np.asarray(eigen.functions, np.float64) / len(K) ** 0.5
+    assert np.abs(eigen.values - values[:k]).max() < 1e-4 * values[0]
+    assert np.abs(unit.T @ unit - np.eye(k)).max() < 1e-4
+    for m in range(1, min(k + 1, len(K))):
+        if values[m - 1] - values[m] > 1e-2 * values[0]:
+            ours, theirs = unit[:, :m], vectors[:, :m]
+            assert np.linalg.norm(ours - theirs @ (theirs.T @ ours), 2) < 1e-2
+
+
+@pytest.mark.parametrize("label", SLIDERS)
+def test_leading_against_lapack_over_a_whole_slider(label):
+    """From the matrix and without it, from random columns and from the frame before."""
+    network, r = SLIDERS[label], signals.grid((18, 18))
+    knob, previous = network.knob, None
+    frame = jax.jit(lambda K, previous: atoms.eigenfunctions(K, 10, previous))
+    for number, value in enumerate(np.geomspace(knob.low, knob.high, 7)):
+        theta = networks.init(network, jax.random.key(number % 3), 2, **{knob.name: float(value)})
+        K = ntk.gram(network, theta, r)
+        previous = frame(K, previous)
+        order = jnp.argsort(-previous.values)  # `align` may have swapped neighbours
+        check(jax.tree.map(lambda part: part[..., order], previous), K)
+        if number % 3 == 0:
+            check(atoms.leading(ntk.operator(network, theta, r), len(r), 10), K)
+
+
+class Constant(nn.Module):
+    """Says one number everywhere."""
+
+    @nn.compact
+    def __call__(self, r):
+        return self.param("b", nn.initializers.ones, (1,)) + 0 * r[:, :1]
+
+
+POOR = {
+    "σ = 0": (networks.FFN((16, 16), mapping_width=16), {"sigma": 0.0}),
+    "f0 at the end of its slider": (networks.SingleFrequency((16, 16)), {"f0": 4.0}),
+    "a linear model": (networks.MLP(()), {}),
+    "a linear model of three outputs": (networks.MLP((), 3), {}),
+}
+
+
+@pytest.mark.parametrize("k", [1, 8, 24])
+@pytest.mark.parametrize("case", POOR)
+def test_leading_where_the_kernel_has_few_directions(case, k):
+    network, settings = POOR[case]
+    theta, r = networks.init(network, jax.random.key(1), 2, **settings), signals.grid((16, 16))
+    K = ntk.gram(network, theta, r)
+    check(atoms.eigenfunctions(K, k), K)
+    for steps in (2, 5, 9):
+        check(atoms.leading(ntk.operator(network, theta, r), len(r), k, steps=steps), K)
+
+
+def test_leading_of_a_constant_of_copies_and_of_few_samples():
+    r = signals.grid((16, 16))
+    network = Constant()
+    K = ntk.gram(network, network.init(jax.random.key(0), r), r)
+    check(atoms.eigenfunctions(K, 4), K)
+    siren = SLIDERS["SIREN"]
+    theta = networks.init(siren, jax.random.key(0), 2)
+    for samples in (jnp.repeat(r[:5], 50, axis=0), r[:3], jnp.concatenate([r, r])):
+        K = ntk.gram(siren, theta, samples)
+        check(atoms.eigenfunctions(K, 3), K)
+        check(atoms.leading(ntk.operator(siren, theta, samples), len(samples), 3), K)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leading_of_any_spectrum(seed):
+    """Flat, clustered, falling, of low rank and zero."""
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    index = np.arange(300.0)
+    for values in (
+        1 - index / 600, np.repeat(rng.uniform(0.1, 1, 30), 10), rng.uniform(0, 1) ** index,
+        np.where(index < 7, 1 + index, 0), 0 * index, np.ones(300),
+    ):  # fmt: skip
+        K = jnp.asarray(rotation * values @ rotation.T, jnp.float32)
+        check(atoms.eigenfunctions((K + K.T) / 2, int(rng.integers(1, 20))), (K + K.T) / 2)
+
+
+def test_what_has_no_eigenfunctions_is_never_returned_in_silence():
+    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(300, 300)), jnp.float32)
+    with pytest.raises(ValueError, match="symmetric matrix"):
+        atoms.eigenfunctions(matrix, 5)
+    assert jnp.isnan(jax.jit(lambda K: atoms.eigenfunctions(K, 5).values)(matrix)).any()
+    with pytest.raises(ValueError, match="finite"):
+        atoms.eigenfunctions(matrix * jnp.nan, 5)
+
+
+def test_energy_of_a_kernel_of_low_rank():
+    """All of a signal's energy lies on all eigenfunctions, rounded below zero or not."""
+    r = signals.grid((16, 16))
+    network, settings = POOR["f0 at the end of its slider"]
+    K = ntk.gram(network, networks.init(network, jax.random.key(0), 2, **settings), r)
+    values, vectors = exact(K)
+    g = np.random.default_rng(0).normal(size=(256, 2)) + 1
+    share = np.mean((vectors.T @ g) ** 2 / np.sum(g**2, axis=0), axis=1)
+    thresholds = jnp.array([0.0, 1e-3, 0.3, 0.999, 1.001])
+    expected = [share[values.clip(0) / values[0] >= t].sum() for t in np.asarray(thresholds)]
+    g = jnp.asarray(g, jnp.float32)
+    direct = atoms.energy_concentration(atoms.eigenfunctions(K), g, thresholds)
+    assert np.allclose(direct, expected, atol=1e-4)
+    products = atoms.energy_from_products(partial(jnp.matmul, K), g, thresholds, values[0])
+    assert np.allclose(products, expected, atol=1e-4)
+
+
+def refusals():
+    eigen = frame([1.0], np.ones((9, 1)))
+    yield "must be square", lambda: atoms.eigenfunctions(jnp.ones((3, 2)))
+    yield "real", lambda: atoms.eigenfunctions(jnp.eye(3) * 1j)
+    yield "NaN or infinite", lambda: atoms.eigenfunctions(jnp.full((3, 3), jnp.nan))
+    yield "k=0", lambda: atoms.eigenfunctions(jnp.eye(3), 0)
+    yield "k=4", lambda: atoms.eigenfunctions(jnp.eye(3), 4)
+    yield "steps=0", lambda: atoms.leading(lambda V: V, 9, 2, steps=0)
+    yield "previous=None", lambda: atoms.align(eigen, frame([1.0], np.ones((8, 1))))
+    yield "samples of the grid", lambda: atoms.inner_products(eigen, jnp.ones((8, 1)))
+    yield (
+        "a signal that is zero",
+        lambda: atoms.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1]),
+    )
+    product = lambda g, steps: atoms.energy_from_products(lambda V: V, g, [0.1], 1.0, steps=steps)
+    yield "steps=10 must lie between 1 and 9", lambda: product(jnp.ones((9, 1)), 10)
+    yield "a signal that is zero", lambda: product(jnp.zeros((9, 1)), 3)
+    yield "must be \\(H, W\\)", lambda: atoms.centroids(jnp.ones((9, 1)), (2, 2))
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_refuses(number):
+    message, call = list(refusals())[number]
+    with pytest.raises(ValueError, match=message):
+        call()
