@@ -35,11 +35,15 @@ from jaxtyping import Array, Float, Shaped
 
 from inrlib import checks, loop
 from inrlib.fitting import Coordinates, decibels, downhill, updated
+from inrlib.moved import moved
 from inrlib.networks import Theta, function
 
 __all__ = ["Learned", "meta_learn", "outer_gradient", "pretrain"]
 
 Method = Literal["maml", "reptile"]
+
+_WEIGHTS = ("AUTHORS", "Weights", "authors", "load", "save", "shipped")
+__getattr__ = moved(__name__, **{name: f"inrlib.weights.{name}" for name in _WEIGHTS})
 
 
 class Learned(NamedTuple):
