@@ -49,6 +49,10 @@ def numbers(name: str, array: Any, dtype: Any) -> Array:
     return jnp.asarray(array.astype(dtype))
 
 
+Whole = int | float | np.integer
+"""A whole number, also where it is written 1e3."""
+
+
 def whole(name: str, value: Any, least: int = 1) -> int:
     """A whole number, also where it is written 1e3."""
     if not isinstance(value, (int, float, np.integer, np.floating)) or not value >= least:
