@@ -166,22 +166,20 @@ def infinite_width(network: INR, theta: Theta) -> Callable[..., Float[Array, "N 
     Raises:
       ValueError: a network of other layers, such as an MFN, or one whose mapping is trained.
     """
-    if _is_like(network, SIREN):
-        layers = _sine_layers(network, theta)
-    elif _is_like(network, INR):
-        layers = _relu_layers(network)
-    else:
+    is_siren = _is_like(network, SIREN)
+    if not is_siren and not _is_like(network, INR):
         raise ValueError(
             f"infinite_width: {type(network).__name__} has layers of its own, whose limit is not "
             "known here; take a SIREN or a family of ReLU layers."
         )
+    has_free_mapping = is_siren and network.trainable
     trained = [n for n in theta["params"] if n != "readout" and not n.startswith("hidden")]
-    has_free_mapping = type(network) is SIREN and network.trainable
     if trained and not has_free_mapping:
         raise ValueError(
             f"infinite_width: the mapping's {', '.join(trained)} is trained; take the network with "
             "trainable=False."
         )
+    layers = _sine_layers(network, theta) if is_siren else _relu_layers(network)
     kernel = _nt.stax.serial(*layers)[2]
 
     def mapping(r):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inrlib import networks, sine
+from inrlib import networks
 from inrlib.fitting import fit
 from inrlib.networks import FFN, MFN, MLP, SIREN, PositionalEncoding, SingleFrequency
 
@@ -203,22 +203,3 @@ def test_mfn_can_be_trained():
     g = jnp.sin(2 * jnp.pi * 3 * r)
     result = fit(network, theta, r, g, steps=300, learning_rate=1e-3, progress=False)
     assert result.psnr[-1] > result.psnr[0] + 20
-
-
-# The sine
-
-
-def test_sine_against_numpy():
-    x = np.random.default_rng(0).uniform(-8192, 8192, 200_000).astype(np.float32)
-    exact = x.astype(np.float64)
-    assert np.abs(jax.jit(sine.sine)(x) - np.sin(exact)).max() < 2e-7
-    slope = jax.jit(jax.vmap(jax.grad(sine.sine)))
-    assert np.abs(slope(x) - np.cos(exact)).max() < 2e-7
-    curvature = jax.jit(jax.vmap(jax.grad(jax.grad(sine.sine))))
-    assert np.abs(curvature(x) + np.sin(exact)).max() < 2e-7
-
-
-def test_sine_is_exact_in_float64():
-    with jax.enable_x64(True):
-        x = np.linspace(-50, 50, 999)
-        np.testing.assert_allclose(sine.sine(jnp.asarray(x)), np.sin(x), atol=1e-15)

@@ -60,23 +60,17 @@ def example(channels=1, dims=2):
     return network, theta, jax.random.uniform(jax.random.key(1), (20, dims))
 
 
-@pytest.mark.parametrize("outputs", ["trace", "full"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gram(channels, outputs):
-    """Jacobian contraction and layer factors are two routes to one kernel."""
+def test_the_kernel_by_contraction_of_the_whole_jacobian(channels):
+    """neural-tangents' slow route, and ours by layers or without the matrix."""
     network, theta, r = example(channels)
-    for other in (None, r[:7]):
-        ours = ntk.gram(network, theta, r, other, outputs=outputs)
-        theirs = tangents.gram(network, theta, r, other, outputs=outputs)
-        assert ours.shape == theirs.shape
+    f = networks.function(network, theta)
+    contraction = tangents._nt.NtkImplementation.JACOBIAN_CONTRACTION
+    theirs = tangents._nt.empirical_ntk_fn(
+        f, trace_axes=(-1,), vmap_axes=0, implementation=contraction
+    )(r, None, theta["params"])
+    for ours in (ntk.gram(network, theta, r), ntk.operator(network, theta, r)(jnp.eye(20))):
         assert np.linalg.norm(ours - theirs) < 1e-5 * np.linalg.norm(theirs)
-
-
-def test_product():
-    network, theta, r = example()
-    V = jax.random.normal(jax.random.key(2), (20, 1))
-    theirs = tangents.product(network, theta, r)(V)
-    assert np.allclose(ntk.operator(network, theta, r)(V), theirs, rtol=1e-4, atol=1e-3)
 
 
 def moved(theta, size):
@@ -146,8 +140,6 @@ def test_infinite_relu_is_the_arc_cosine_kernel():
     angle = np.arccos(np.clip(r1 @ r2.T / norms, -1, 1))
     relu = norms / (4 * np.pi) * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
     slopes = (np.pi - angle) / (2 * np.pi)
-    nngp = tangents.infinite_width(network, theta, get="nngp")(r1, r2)
-    assert np.allclose(nngp, relu, rtol=1e-4, atol=1e-5)
     kernel = tangents.infinite_width(network, theta)(r1, r2)
     assert np.allclose(kernel, 50 * relu + 1 + (r1 @ r2.T + 1) * slopes, rtol=1e-4, atol=1e-4)
 
@@ -160,7 +152,7 @@ def gaussian_first_layer(network, theta, key):
     return networks.with_first_layer(theta, W0, jax.random.normal(b0, (T,)) * 3**-0.5)
 
 
-@pytest.mark.parametrize("family", ["MLP", "FFN", "SIREN", "SIREN, zero bias"])
+@pytest.mark.parametrize("family", ["MLP", "FFN", "SIREN", "SIREN, zero bias", "SIREN, fixed"])
 def test_infinite_width_is_the_mean_of_wide_networks(family):
     """The kernels of finite networks scatter around it, the less the wider they are."""
     r = jax.random.uniform(jax.random.key(1), (12, 2))
@@ -172,15 +164,16 @@ def test_infinite_width_is_the_mean_of_wide_networks(family):
         elif family == "FFN":
             network, settings = FFN((width, width), mapping_width=64), {"sigma": 1.0}
         else:
-            zero = family.endswith("bias")
-            network = SIREN((width,), mapping_width=width, zero_bias=zero)
+            zero, trainable = family.endswith("bias"), not family.endswith("fixed")
+            T = width if trainable else 64  # a fixed mapping may be as narrow as it likes
+            network = SIREN((width,), mapping_width=T, zero_bias=zero, trainable=trainable)
             settings = {"omega0": 10.0}
         first = networks.init(network, key, 2, **settings)
 
         def one(key):
             theta = networks.init(network, key, 2, **settings)
             theta = {**theta, "fixed": first["fixed"]}
-            if family.startswith("SIREN"):
+            if "first" in theta["params"]:
                 theta = gaussian_first_layer(network, theta, key)
             if family.endswith("bias"):
                 params = dict(theta["params"])
@@ -199,7 +192,36 @@ def test_infinite_width_is_the_mean_of_wide_networks(family):
     assert wide < 0.5 * narrow
 
 
-def test_infinite_width_refuses_a_trained_mapping():
-    network = FFN((8,), mapping_width=8, trainable=True)
-    with pytest.raises(ValueError, match="the mapping's B is trained"):
+def test_infinite_width_in_the_strictest_settings_of_jax():
+    network, theta, r = example()
+    expected = tangents.infinite_width(network, theta)(r)
+    with jax.numpy_dtype_promotion("strict"), jax.debug_nans(True):
+        assert np.allclose(tangents.infinite_width(network, theta)(r), expected)
+        flow = tangents.gradient_flow(expected, r[:, :1], r[:, 1:], jnp.array([1.0]), 0.1)
+        assert np.isfinite(flow).all()
+
+
+class Swish(MLP):
+    def activation(self, v):
+        return jax.nn.swish(v)
+
+
+class Cosine(SIREN):
+    def activation(self, v):
+        return jnp.cos(v)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (FFN((8,), mapping_width=8, trainable=True), "the mapping's B is trained"),
+        (networks.SingleFrequency((8,), trainable=True), "the mapping's f0 is trained"),
+        (networks.MFN((8,), mapping_width=8), "MFN has layers of its own"),
+        (Swish((8,)), "Swish has layers of its own"),
+        (Cosine((8,), mapping_width=8), "Cosine has layers of its own"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_infinite_width_refuses_what_it_does_not_know(network, message):
+    with pytest.raises(ValueError, match=message):
         tangents.infinite_width(network, networks.init(network, jax.random.key(0), 2))
