@@ -5,6 +5,8 @@
 True
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,24 +34,19 @@ def sine(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)  # outside `jit`, a branch or a loop is compiled at every call
 def _small(x):
     """x less a multiple of 2π where |x| > 8192."""
+
+    def reduce(x):
+        return jnp.where(jnp.abs(x) > 8192, jnp.arctan2(jnp.sin(x), jnp.cos(x)), x)
+
     # On a CPU a loop of no turn where no x is large: `vmap` would make a `cond` take both branches.
     # On a GPU a loop would wait for the host.
-    return lax.platform_dependent(x, cpu=_turns, default=_turned)
-
-
-# By name, because outside `jit` a new function would be compiled at every call.
-def _turns(x):
-    return lax.while_loop(_is_any_large, _turned, x)
-
-
-def _is_any_large(x):
-    return (jnp.abs(x) > 8192).any()
-
-
-def _turned(x):
-    return jnp.where(jnp.abs(x) > 8192, jnp.arctan2(jnp.sin(x), jnp.cos(x)), x)
+    is_any_large = lambda x: (jnp.abs(x) > 8192).any()
+    return lax.platform_dependent(
+        x, cpu=lambda x: lax.while_loop(is_any_large, reduce, x), default=reduce
+    )
 
 
 _small.defjvp(lambda x, dx: (_small(*x), *dx))

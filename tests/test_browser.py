@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import json
+import time
 import urllib.request
 
 import numpy as np
@@ -71,7 +72,7 @@ def change_by_itself(explorer):
     "How far the picture is, in grey levels, from a new frame for the controls' values."
     pixels = lambda: np.asarray(Image.open(io.BytesIO(explorer.image.value)), float)
     shown = pixels()
-    explorer.at()
+    explorer.at().trained()
     return float(np.abs(shown - pixels()).mean())
 """
 
@@ -176,19 +177,6 @@ def test_a_typed_value_is_taken(lab, page):
     assert field.input_value() == "120"
 
 
-def test_the_button_trains_to_the_end(lab, page):
-    cell, image = open_and_run(page, lab, "04_2_aliasing")
-    first = settle(image)
-    cell.get_by_role("button", name="Train to the end").click()
-    page.wait_for_function(
-        "before => document.querySelector('.widget-image').src != before", arg=first
-    )
-    cell.get_by_text("computed in").wait_for(timeout=60_000)
-    SCREENS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENS / "04_2_aliasing_trained.png")
-    assert settle(image) != first
-
-
 def test_a_page_without_a_kernel_slides(page, tmp_path, monkeypatch):
     """Exported, opened as a file, by keyboard and by mouse: each value shows its own frame."""
     monkeypatch.setattr(notebooks, "BUILD", tmp_path)
@@ -291,17 +279,49 @@ def test_an_error_in_the_kernel_does_not_go_unseen(studio):
     (studio.lab.folder / "kernel.log").write_text("")
 
 
-def test_a_training_can_be_interrupted(studio):
+def state(studio, name):
+    """The first line of the title that says how far training is."""
+    return studio.ask(f"{name}.frame['state'].split(chr(10))[0]")
+
+
+def wait_for(studio, name, text, seconds=60):
+    end = time.monotonic() + seconds
+    while text not in (now := state(studio, name)):
+        assert time.monotonic() < end, now
+        time.sleep(0.1)
+
+
+def test_a_slider_that_rests_is_trained_and_a_move_begins_anew(studio):
+    """Untrained, half-way, cancelled, paused, to the end; and pictures of it for the eye."""
     cell, image = studio.explorer("imperfect_recovery")
-    first = settle(image)
-    cell.get_by_role("button", name="Train to the end").click()
-    cell.get_by_text("training").wait_for()
-    command(studio.page, "notebook:interrupt-kernel")
-    cell.get_by_text("Stopped").wait_for(timeout=30_000)
-    assert settle(image) == first
-    drag(studio.page, cell, 0.7)
-    assert settle(image) != first
-    assert cell.get_by_text("computed in").count() == 1
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    settle(image)
+    assert state(studio, "imperfect_recovery") == "trained, 500 steps"
+    drag(studio.page, cell, 0.3)
+    cell.screenshot(path=SCREENS / "training_0_untrained.png")
+    wait_for(studio, "imperfect_recovery", "step ")
+    cell.screenshot(path=SCREENS / "training_1_half_way.png")
+    drag(studio.page, cell, 0.6)  # cancelled
+    cell.screenshot(path=SCREENS / "training_2_cancelled.png")
+    wait_for(studio, "imperfect_recovery", "step ")
+    cell.get_by_role("button", name="Pause").click()
+    cell.get_by_role("button", name="Resume").wait_for()
+    held = settle(image)
+    assert state(studio, "imperfect_recovery").startswith("step ")
+    # The kernel answers other cells' widgets meanwhile, and while it trains.
+    cell.get_by_role("button", name="Resume").click()
+    other, picture = studio.explorer("first_look")
+    before = picture.get_attribute("src")
+    drag(studio.page, other, 0.2 if studio.ask("share(first_look)") > 0.5 else 0.8)
+    studio.page.wait_for_function(
+        "([image, before]) => image.src != before", arg=[picture.element_handle(), before]
+    )
+    assert state(studio, "imperfect_recovery").startswith("step ")
+    cell.get_by_role("button", name="To the end").click()
+    wait_for(studio, "imperfect_recovery", "trained")
+    assert settle(image) != held
+    cell.screenshot(path=SCREENS / "training_3_trained.png")
+    assert_final(studio, "imperfect_recovery")
     studio.check()
 
 
@@ -314,7 +334,8 @@ def assert_final(studio, name):
     assert (x - left) / (right - left) == pytest.approx(value, abs=0.02)
     shown = image.evaluate(PICTURE_HASH)
     assert shown == studio.ask(f"hashlib.sha256({name}.image.value).hexdigest()")
-    fresh = f"hashlib.sha256(explorers.{name}().at(**{name}.values).image.value).hexdigest()"
+    fresh = f"explorers.{name}().at(**{name}.values).trained().image.value"
+    fresh = f"hashlib.sha256({fresh}).hexdigest()"
     if studio.ask(f"{name}.remembers"):  # a new one may show atoms with other signs
         assert studio.ask(f"change_by_itself({name})") < 1
     else:

@@ -13,6 +13,7 @@ from hands import CALLS, main_slider, opened, pixels, words
 from PIL import Image
 
 from inrlib import explorers
+from inrlib.live.training import Training
 
 
 def test_every_explorer_has_a_cell_in_a_notebook_and_every_cell_an_explorer():
@@ -57,7 +58,13 @@ def test_reset_brings_the_first_frame_back(explorer):
     np.testing.assert_allclose(pixels(explorer), before, atol=2)
 
 
-def test_a_still_picture_is_always_there(explorer):
+@pytest.fixture
+def untrained(monkeypatch):
+    """What is drawn is looked at here; that it is trained, in test_live_training."""
+    monkeypatch.setattr(Training, "finish", Training.cancel)
+
+
+def test_a_still_picture_is_always_there(explorer, untrained):
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
@@ -94,7 +101,7 @@ def test_moving_draws_no_labels_again(explorer, monkeypatch):
     assert draws == []
 
 
-def test_frames_for_a_page(explorer):
+def test_frames_for_a_page(explorer, untrained):
     control = main_slider(explorer)
     before = control.value
     frames = explorer.frames(5, limit=2**18)

@@ -249,6 +249,7 @@ def separately(call, value):
     return run.psnr[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "values"),
     [

@@ -81,6 +81,17 @@ def test_setting_moves_without_compiling(name, setting, compiled):
     assert not np.allclose(before, after)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_called_outside_jit_compiles_nothing_twice(name, compiled):
+    network = FAMILIES[name]
+    theta = networks.init(network, KEY, 2)
+    call = lambda: jax.block_until_ready(network.apply(theta, jnp.full((7, 2), 0.3)))
+    call()
+    compiled.clear()
+    call()
+    assert not compiled
+
+
 def test_init_is_vmapped_over_keys_and_settings():
     keys, values = jax.random.split(KEY, 3), jnp.array([1.0, 10.0, 100.0])
     network = FAMILIES["SIREN"]

@@ -4,6 +4,7 @@ Every bench_*.py beside this file adds lines of its own. A time is the best of s
 after a first call that compiles: what else the machine does can only add to it.
 """
 
+import asyncio
 import importlib
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from inrlib import fitting, networks, signals
+from inrlib import explorers, fitting, networks, signals
+from inrlib.live.training import REST
 from inrlib.sine import sine as fast_sine
 
 
@@ -105,8 +107,35 @@ def sine() -> None:
     print(f"sine of {x.size:,} numbers: jnp.sin against inrlib.sine, ratio {slow / fast:.1f}")
 
 
+async def _live(explorer) -> tuple[float, int]:
+    """Seconds of a training in the event loop, and the pictures that it drew on the way."""
+    drawn, draw = [], explorer.draw
+    explorer.draw = lambda frame: (drawn.append(perf_counter()), draw(frame))
+    start = perf_counter() + REST
+    explorer.training.start()
+    while explorer.training.share < 1:
+        await asyncio.sleep(0.05)
+    explorer.draw = draw
+    return perf_counter() - start, len(drawn)
+
+
+def live() -> None:
+    """Training while the reader looks, against the same training uninterrupted."""
+    for name, explorer in (
+        ("tone", explorers.aliasing()),
+        ("picture", explorers.imperfect_recovery("FFN")),
+        ("dashboard", explorers.dashboard()),
+    ):
+        alone = seconds(lambda: explorer.trained().frame, repeat=2)  # noqa: B023
+        whole, pictures = min(asyncio.run(_live(explorer)) for _ in range(2))
+        print(
+            f"live training, {name}: {alone / whole:.2f} of the steps per second of an "
+            f"uninterrupted one ({alone:.1f} s), {pictures / whole:.1f} pictures a second"
+        )
+
+
 def main() -> None:
-    for part in (sine, loop, step):
+    for part in (sine, loop, live, step):
         part()
     for path in sorted(Path(__file__).parent.glob("bench_*.py")):
         print(f"\n{path.stem}")

@@ -172,6 +172,20 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     return Explorer(controls, compute, partial(_draw_dictionary, family))
 
 
+def _draw_learned(wall, energy, face, fit, steps, level, **_):
+    """Ten atoms above; a face's energy, the face and its fit below."""
+    fig, lower, shown = _wall(wall)
+    left, middle, right = lower.subplots(1, 3, width_ratios=(2.4, 1.6, 1.6))
+    return fig, {
+        "wall": shown,
+        "energy": parts.energy(left, _THRESHOLDS, "SIREN", energy),
+        "face": plots.picture(middle, face, "an unseen face"),
+        "fit": plots.picture(right, fit),
+        "steps": plots.title(left, "after {} steps of meta-training", steps),
+        "level": plots.title(right, "fit: {:.1f} dB on unseen pixels", level),
+    }
+
+
 @named
 def meta_learning(size: int = 32, most: int = 10) -> Explorer:
     """Section 5.3: what MAML does to a SIREN's atoms, to the energy of a face, and to its fit.
@@ -221,21 +235,9 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
             "level": level,
         }
 
-    def draw(wall, energy, face, fit, steps, level, **_):
-        fig, lower, shown = _wall(wall)
-        left, middle, right = lower.subplots(1, 3, width_ratios=(2.4, 1.6, 1.6))
-        return fig, {
-            "wall": shown,
-            "energy": parts.energy(left, _THRESHOLDS, "SIREN", energy),
-            "face": plots.picture(middle, face, "an unseen face"),
-            "fit": plots.picture(right, fit),
-            "steps": plots.title(left, "after {} steps of meta-training", steps),
-            "level": plots.title(right, "fit: {:.1f} dB on unseen pixels", level),
-        }
-
     controls = {
         "checkpoint": whole("meta-training", 0, len(lengths) - 1, len(lengths) - 1),
         "steps": whole("gradient steps", 0, most, 3),
         "face": choice("face", range(1, len(pictures) + 1)),
     }
-    return Explorer(controls, compute, draw)
+    return Explorer(controls, compute, _draw_learned)
