@@ -127,7 +127,9 @@ def _gram(network, tiles, theta, r1, r2):
         return _assemble(block, len(r1), len(r1 if symmetric else r2), symmetric, tiles)
 
 
-def _products(a: Float[Array, "N F"], b: Float[Array, "M F"]) -> Float[Array, "N M"]:
+def _products(
+    a: Float[Array, "N F"], b: Float[Array, "M F"]
+) -> Float[Array, "N M"] | Float[Array, ""]:
     """a bᵀ; for a few columns written out, so that the compiler fuses it with what follows."""
     if a.shape[1] > 4:
         return a @ b.T
