@@ -2,9 +2,10 @@
 
 A module that lost a name keeps a sign to its new home, so that yesterday's script still runs.
 
->>> homeless = moved("inrlib.ntk", leading="inrlib.atoms.leading")
->>> homeless("leading").__module__
-'inrlib.atoms'
+>>> with warnings.catch_warnings(record=True, action="always") as said:
+...     tau = moved("circles", two_pi="math.tau")("two_pi")
+>>> tau, str(said[0].message)
+(6.283185307179586, 'circles.two_pi is math.tau now; take it from there.')
 """
 
 import importlib
