@@ -7,6 +7,7 @@ What can be taken is brought into one type; what cannot is refused in one senten
 ((2, 1), [1.0, 0.0])
 """
 
+import math
 import os
 from functools import partial
 from typing import Any
@@ -46,6 +47,10 @@ def numbers(name: str, array: Any, dtype: Any) -> Array:
             "the imaginary part as two channels)."
         )
     return jnp.asarray(array.astype(dtype))
+
+
+Whole = int | float | np.integer
+"""A whole number, also where it is written 1e3."""
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -143,7 +148,7 @@ def members_of(thetas: Theta) -> tuple[int]:
 
 def check_activations(network, count: int, members: tuple, dtype) -> None:
     widths = sum(getattr(network, "widths", ())) + getattr(network, "mapping_width", 0)
-    each = 4 * int(np.prod(members, dtype=int)) * widths * np.dtype(dtype).itemsize
+    each = 4 * math.prod(members) * widths * np.dtype(dtype).itemsize
     check_memory("activations", count, each, "pass batch=… or ")
 
 

@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Shaped
 
 from inrlib import checks, loop
-from inrlib.checks import free_memory
+from inrlib.checks import Whole, free_memory
 from inrlib.loop import Stretch
 from inrlib.networks import INR, Theta, function
 
@@ -44,10 +44,13 @@ __all__ = [
     "psnr",
     "readout",
     "training",
+    "updated",
 ]
 
-Coordinates = Shaped[Array | np.ndarray, "N D"]
-Values = Shaped[Array | np.ndarray, "*B N C"]
+Numbers = Array | np.ndarray
+Coordinates = Shaped[Numbers, "N D"] | Sequence
+Values = Shaped[Numbers, "... N C"] | Sequence
+HeldOut = tuple[Shaped[Numbers, "M D"] | Sequence, Shaped[Numbers, "... M C"] | Sequence]
 Optimizer = Callable[[Any], optax.GradientTransformation] | optax.GradientTransformation
 
 
@@ -84,7 +87,7 @@ class Stage(NamedTuple):
 
 
 def psnr(
-    f: Float[Array, "*B N C"], g: Float[Array, "*B N C"], peak: float = 1.0
+    f: Float[Numbers, "*B N C"], g: Float[Numbers, "*B N C"], peak: float = 1.0
 ) -> Float[Array, "*B"]:
     """Peak signal-to-noise ratio in dB: 10 log10(peak² / mean |f − g|²) over the last two axes."""
     return decibels(jnp.mean((f - g) ** 2, axis=(-2, -1)), peak)
@@ -96,7 +99,7 @@ def decibels(mean_square: Array, peak: float | Array = 1.0) -> Array:
     return 10 * (2 * jnp.log10(peak) - jnp.log10(mean_square))
 
 
-def evaluate(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> Float[Array, "N C"]:
+def evaluate(network: nn.Module, theta: Theta, r: Float[Numbers, "N D"]) -> Float[Array, "N C"]:
     """f_θ(r), compiled once per architecture and grid.
 
     Raises:
@@ -112,12 +115,12 @@ def fit(
     r: Coordinates,
     g: Values,
     *,
-    steps: int = 2000,
-    learning_rate: float | Float[Array, "*B"] | optax.Schedule = 1e-4,
+    steps: Whole = 2000,
+    learning_rate: float | Float[Numbers, "..."] | optax.Schedule = 1e-4,
     optimizer: Optimizer = optax.adam,
-    batch: int | None = None,
+    batch: Whole | None = None,
     key: Array | None = None,
-    held_out: tuple[Coordinates, Values] | None = None,
+    held_out: HeldOut | None = None,
     snapshots: Sequence[int] = (),
     peak: float = 1.0,
     progress: bool | Callable[[int], None] = True,
@@ -190,7 +193,7 @@ def training(
     g: Values,
     *,
     stretch: Stretch = 40,
-    steps: int = 2000,
+    steps: Whole = 2000,
     **options: Any,
 ) -> Iterator[Stage]:
     """`fit` as it goes: the first numbers, and those after every stretch of steps.
@@ -353,7 +356,7 @@ def readout(
     network: INR,
     theta: Theta,
     r: Coordinates,
-    g: Shaped[Array | np.ndarray, "N C"],
+    g: Shaped[Numbers, "N C"] | Sequence,
     ridge: float | Array = 1e-5,
 ) -> Theta:
     """The network with its last layer fitted exactly, everything before it left at `theta`.

@@ -34,12 +34,17 @@ import optax
 from jaxtyping import Array, Float, Shaped
 
 from inrlib import checks, loop
+from inrlib.checks import Whole
 from inrlib.fitting import Coordinates, decibels, downhill, updated
+from inrlib.moved import moved
 from inrlib.networks import Theta, function
 
 __all__ = ["Learned", "meta_learn", "outer_gradient", "pretrain"]
 
 Method = Literal["maml", "reptile"]
+
+_WEIGHTS = ("AUTHORS", "Weights", "authors", "load", "save", "shipped")
+__getattr__ = moved(__name__, **{name: f"inrlib.weights.{name}" for name in _WEIGHTS})
 
 
 class Learned(NamedTuple):
@@ -135,15 +140,15 @@ def meta_learn(
     network: nn.Module,
     theta: Theta,
     r: Coordinates,
-    images: Shaped[Array | np.ndarray, "M N C"],
+    images: Shaped[Array | np.ndarray, "M N C"] | Sequence,
     *,
     key: Array,
     method: Method = "maml",
-    steps: int = 5000,
-    inner_steps: int = 2,
+    steps: Whole = 5000,
+    inner_steps: Whole = 2,
     inner_rate: float = 1e-2,
     outer_rate: float = 1e-5,
-    batch: int = 3,
+    batch: Whole = 3,
     snapshots: Sequence[int] = (),
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[int], None] = True,
@@ -197,7 +202,7 @@ def pretrain(
     network: nn.Module,
     theta: Theta,
     r: Coordinates,
-    g: Shaped[Array | np.ndarray, "N C"],
+    g: Shaped[Array | np.ndarray, "N C"] | Sequence,
     **options: Any,
 ) -> Learned:
     """Ordinary training on one image, the baseline of Appendix E.4: no inner steps, Adam 1e-4.

@@ -41,11 +41,19 @@ from jaxtyping import Array, Float
 from inrlib import layers
 from inrlib.fitting import free_memory
 from inrlib.inr import Theta
+from inrlib.moved import moved
 
 __all__ = ["Matvec", "check_memory", "gram", "operator", "regression"]
 
 Matvec = Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
 """V ↦ Θ V, for a block of vectors."""
+
+_ATOMS = (
+    "Eigen", "align", "centroids", "eigenfunctions", "energy_concentration", "energy_from_products",
+    "kernel_norm", "leading",
+)  # fmt: skip
+_HOMES = {name: f"inrlib.atoms.{name}" for name in _ATOMS}
+__getattr__ = moved(__name__, coefficients="inrlib.atoms.inner_products", **_HOMES)
 
 
 def gram(

@@ -23,6 +23,8 @@ from jaxtyping import Array, Float, Shaped
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from skimage import data, transform
 
+from inrlib.moved import moved
+
 __all__ = [
     "PICTURES",
     "check_picture",
@@ -36,6 +38,8 @@ __all__ = [
 
 PICTURES = ("astronaut", "camera", "chelsea", "coffee")
 """Names of the photographs that scikit-image carries in its package: no download."""
+
+__getattr__ = moved(__name__, faces="inrlib.faces.load", Faces="inrlib.faces.Faces")
 
 _LUMA = (0.299, 0.587, 0.114)
 _LARGEST_SIDE = 8192

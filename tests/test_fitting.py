@@ -161,7 +161,7 @@ def test_float64_stays_float64():
         ({"steps": 5, "snapshots": (6,)}, r"snapshots=\[6\]"),
     ],
 )
-def test_fit_refuses(change, message):
+def test_fit_refuses(change, message, unchecked):
     arguments = {"r": R, "g": G} | QUIET | change
     with pytest.raises(ValueError, match=message):
         fitting.fit(NETWORK, start(), **arguments)
@@ -185,7 +185,7 @@ def test_any_real_type_is_taken_as_the_numbers_that_it_holds(kind):
 
 
 @pytest.mark.parametrize("odd", [np.full((32, 1), 1j), np.full((32, 1), "1"), [[None]] * 32])
-def test_what_is_no_real_number_is_refused(odd):
+def test_what_is_no_real_number_is_refused(odd, unchecked):
     for r, g in ((R, odd), (odd, G)):
         with pytest.raises(ValueError, match="is no real number"):
             fitting.fit(NETWORK, start(), r, g, **QUIET)
@@ -194,7 +194,7 @@ def test_what_is_no_real_number_is_refused(odd):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_held_out_samples_of_another_shape_are_refused(seed):
+def test_held_out_samples_of_another_shape_are_refused(seed, unchecked):
     """Random shapes; only (N', D) with (N', C) of the network is taken."""
     rng = np.random.default_rng(seed)
     n, dims, channels, targets = rng.integers(1, 4, 4)
@@ -304,7 +304,7 @@ class Neural(nnx.Module):
         (networks.FFN((16,), mapping_width=16), "does not take these numbers"),
     ],
 )
-def test_what_is_no_network_to_train_is_refused_in_one_sentence(network, message):
+def test_what_is_no_network_to_train_is_refused_in_one_sentence(network, message, unchecked):
     theta = start()
     if isinstance(network, nn.Module) and not isinstance(network, networks.INR):
         theta = network.init(KEY, R)
@@ -449,7 +449,7 @@ def test_readout_survives_degenerate_features(omega0):
     assert np.isfinite(network.apply(fitted, R)).all()
 
 
-def test_readout_refuses():
+def test_readout_refuses(unchecked):
     with pytest.raises(ValueError, match="readout: coordinates"):
         fitting.readout(NETWORK, start(), R, G[:3])
 

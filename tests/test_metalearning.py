@@ -230,7 +230,7 @@ def test_a_diverging_run_is_named_and_its_checkpoint_stays(tmp_path):
         ({"steps": 5, "snapshots": (6,)}, r"snapshots=\[6\]"),
     ],
 )
-def test_meta_learn_refuses(change, message):
+def test_meta_learn_refuses(change, message, unchecked):
     network, theta, r, images = task(dtype=jnp.float32)
     arguments = {"r": r, "images": images, "key": KEY} | QUIET | change
     with pytest.raises(ValueError, match=message):
