@@ -44,6 +44,7 @@ __all__ = [
     "psnr",
     "readout",
     "training",
+    "updated",
 ]
 
 Coordinates = Shaped[Array | np.ndarray, "N D"]
