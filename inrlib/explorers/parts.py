@@ -4,7 +4,7 @@
 'step 120 of 500\n31.4 dB seen · 22.0 dB unseen'
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,7 +105,7 @@ def beside(
     return fig, (left, right), updates
 
 
-def atoms(axes: Sequence[plots.Axes], pictures: plots.Numbers) -> Update:
+def atoms(axes: Iterable[plots.Axes], pictures: plots.Numbers) -> Update:
     """Eigenfunctions φ0, φ1, … one an axes."""
     rows = list(zip(axes, pictures, strict=True))
     changes = [plots.atom(ax, picture, f"φ{i}") for i, (ax, picture) in enumerate(rows)]
