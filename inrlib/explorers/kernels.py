@@ -5,7 +5,6 @@
 (129,)
 """
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
@@ -74,7 +73,7 @@ def _faces(size: int, count: int = 8) -> tuple[np.ndarray, jax.Array, jax.Array]
     return pictures, g, (g - g.mean(axis=1, keepdims=True))[..., 0].T
 
 
-def _wall(pictures) -> tuple[plots.Figure, plots.Figure, Callable]:
+def _wall(pictures):
     """Ten atoms in a row, and below them the room for what else there is."""
     fig = plots.Figure(figsize=(10.5, 4.4))
     upper, lower = fig.subfigures(2, 1, height_ratios=(1.4, 3))
