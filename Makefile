@@ -7,7 +7,7 @@ comma  := ,
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks bench weights gallery format lock clean
+.PHONY: help lab test check slow notebooks bench weights gallery format lock clean
 
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: $(VENV)/ready      ## lint and unit tests, in three minutes: no notebooks
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pytest -m 'not (notebook or browser or install or slow)'
+
+slow: $(VENV)/ready       ## the property tests that compile hundreds of networks (half an hour)
+	$(BIN)/pytest -m slow
 
 notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)
 	$(BIN)/python tools/notebooks.py --scale $(SCALE)

@@ -263,7 +263,7 @@ def _align(eigen, previous, closeness):
 # --- What the dictionary says about a signal ---------------------------------------------------
 
 
-def inner_products(eigen: Eigen, g: Float[Array, "N M"]) -> Float[Array, "K M"]:
+def inner_products(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[Array, "K M"]:
     """⟨φ_i, g⟩ = E_r[φ_i(r) g(r)] of M signals, one a column.
 
     Raises:
@@ -277,7 +277,7 @@ def inner_products(eigen: Eigen, g: Float[Array, "N M"]) -> Float[Array, "K M"]:
 
 
 def energy_concentration(
-    eigen: Eigen, g: Float[Array, "N M"], thresholds: Float[Array, " T"]
+    eigen: Eigen, g: Float[Array | np.ndarray, "N M"], thresholds: Float[Array | np.ndarray, " T"]
 ) -> Float[Array, " T"]:
     """Eq. 11: the share of the signals' energy in eigenfunctions of large eigenvalue.
 
@@ -309,8 +309,8 @@ def _check_not_zero(total):
 
 def energy_from_products(
     apply: Matvec,
-    g: Float[Array, "N M"],
-    thresholds: Float[Array, " T"],
+    g: Float[Array | np.ndarray, "N M"],
+    thresholds: Float[Array | np.ndarray, " T"],
     largest: float | Array,
     *,
     steps: int = 48,
@@ -361,7 +361,7 @@ def energy_from_products(
 
 
 def kernel_norm(
-    eigen: Eigen, g: Float[Array, "N M"], cutoff: float | Array = 1e-6
+    eigen: Eigen, g: Float[Array | np.ndarray, "N M"], cutoff: float | Array = 1e-6
 ) -> Float[Array, " M"]:
     """Eq. 10: ‖g‖²_Θ = Σ_i |⟨φ_i, g⟩|² / λ_i, how hard g is to learn.
 
@@ -379,7 +379,9 @@ def kernel_norm(
     return jnp.sum(energy / jnp.maximum(eigen.values, floor)[:, None], axis=0)
 
 
-def centroids(functions: Float[Array, "N K"], shape: tuple[int, ...]) -> Float[Array, " K"]:
+def centroids(
+    functions: Float[Array | np.ndarray, "N K"], shape: tuple[int, ...]
+) -> Float[Array, " K"]:
     """Spectral centroid of each eigenfunction, in cycles per grid length (`spectra.centroid`).
 
     Args:

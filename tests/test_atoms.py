@@ -235,6 +235,7 @@ def check(eigen, K):
             assert np.linalg.norm(ours - theirs @ (theirs.T @ ours), 2) < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", SLIDERS)
 def test_leading_against_lapack_over_a_whole_slider(label):
     """From the matrix and without it, from random columns and from the frame before."""
@@ -266,6 +267,7 @@ POOR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 8, 24])
 @pytest.mark.parametrize("case", POOR)
 def test_leading_where_the_kernel_has_few_directions(case, k):

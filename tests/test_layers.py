@@ -12,6 +12,8 @@ from jax import lax
 
 from inrlib import layers, networks, ntk
 
+pytestmark = pytest.mark.slow  # every draw is a network of its own to compile
+
 WIDTH = 4
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hands import words
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from inrlib import explorers, live, plots
+from inrlib.live.explorer import _one_thread
 
 
 def draw(y, **_):
@@ -27,6 +29,20 @@ def frame_of(x):
 def toy(compute=frame_of, control=None, train=None) -> live.Explorer:
     control = control or live.slider("x", "units", 0.1, 10, 1)
     return live.Explorer({"x": control}, compute, draw, train)
+
+
+def test_lapack_has_its_threads_back_however_explorers_overlap():
+    lapack = ThreadpoolController().select(user_api="blas")
+    threads = lambda: {library["num_threads"] for library in lapack.info()}
+    with lapack.limit(limits=2):
+        for last_out in (0, 1):
+            both = [_one_thread(lapack), _one_thread(lapack)]
+            for one in both:
+                one.__enter__()
+            both[1 - last_out].__exit__(None, None, None)
+            assert threads() == {1}
+            both[last_out].__exit__(None, None, None)
+            assert threads() == {2}
 
 
 def test_the_link_is_right_before_the_first_move():

@@ -230,8 +230,7 @@ class Explorer:
         busy = threading.Timer(0.15, self._busy, [doing])
         busy.start()
         try:
-            # LAPACK's threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s.
-            with self._lapack.limit(limits=1, user_api="blas"):
+            with _one_thread(self._lapack):
                 yield
         except KeyboardInterrupt:
             self.failure = "Stopped; the figure shows the frame before."
@@ -318,6 +317,7 @@ class Explorer:
         """
         control = self.controls[self.main]
         here = control.value
+        count = min(count, 3) if self.training else count  # seconds each
         places = sorted({here, *self.stops, *_round_places(control, count, (here, *self.stops))})
         pictures, texts = [], {}
         for place in places:
@@ -359,6 +359,27 @@ def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[fl
         if np.abs(np.log10(np.array(chosen) / number)).min() > 0.75 * apart:
             chosen.append(round(number, 4))
     return chosen
+
+
+_inside, _door = [], threading.Lock()
+
+
+@contextmanager
+def _one_thread(lapack: ThreadpoolController) -> Iterator[None]:
+    """One thread for LAPACK while any explorer computes.
+
+    Its threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s. Explorers may
+    compute in several threads at once: the first in sets the limit and the last out lifts it.
+    """
+    with _door:
+        _inside.append(None if _inside else lapack.limit(limits=1, user_api="blas"))
+    try:
+        yield
+    finally:
+        with _door:
+            limit = _inside.pop()
+            if not _inside:
+                limit.restore_original_limits()
 
 
 def _reader_is_there() -> bool:
