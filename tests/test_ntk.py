@@ -181,7 +181,7 @@ def refusals():
 
 
 @pytest.mark.parametrize("number", range(7))
-def test_refuses(number):
+def test_refuses(number, unchecked):
     message, call = list(refusals())[number]
     with pytest.raises(ValueError, match=message):
         call()
