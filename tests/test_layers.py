@@ -131,7 +131,17 @@ class Centred(nn.Module):
         return nn.Dense(1)(z - (lax.stop_gradient(mean) if self.stop else mean))
 
 
+class Frozen(nn.Module):
+    """A matrix that no gradient reaches."""
+
+    @nn.compact
+    def __call__(self, z):
+        W = self.param("W", nn.initializers.normal(1.0), (z.shape[-1], WIDTH))
+        return nn.Dense(WIDTH)(z @ lax.stop_gradient(W) + 0.5)
+
+
 BLOCKS = {
+    "frozen": Frozen,
     "dense": lambda: nn.Dense(WIDTH),
     "dense without bias": lambda: nn.Dense(WIDTH, use_bias=False),
     "subclass": lambda: Sine(WIDTH),
