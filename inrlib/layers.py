@@ -90,8 +90,9 @@ def _plan(f: Callable, numbers: list[Array], r: Float[Array, "N D"]) -> _Plan:
         made = maker.get(other)
         if made is not None and made.primitive.name in ("reshape", "broadcast_in_dim"):
             (other,) = made.invars
-        is_b = other in place and uses[other] == 1 and other.aval.size == v.aval.size
-        return place[other] if is_b else None
+        if isinstance(other, Literal) or uses[other] != 1 or other.aval.size != v.aval.size:
+            return None
+        return place.get(other)
 
     matrices = {}
     for number, e in enumerate(equations):

@@ -1,7 +1,5 @@
 """Networks of every kind, drawn from a grammar, against the explicit Jacobian in float64."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -135,7 +133,17 @@ class Centred(nn.Module):
         return nn.Dense(1)(z - (lax.stop_gradient(mean) if self.stop else mean))
 
 
+class Frozen(nn.Module):
+    """A matrix that no gradient reaches."""
+
+    @nn.compact
+    def __call__(self, z):
+        W = self.param("W", nn.initializers.normal(1.0), (z.shape[-1], WIDTH))
+        return nn.Dense(WIDTH)(z @ lax.stop_gradient(W) + 0.5)
+
+
 BLOCKS = {
+    "frozen": Frozen,
     "dense": lambda: nn.Dense(WIDTH),
     "dense without bias": lambda: nn.Dense(WIDTH, use_bias=False),
     "subclass": lambda: Sine(WIDTH),
@@ -170,12 +178,16 @@ class Drawn(nn.Module):
         return nn.Dense(self.outputs)(jnp.tanh(z))
 
 
-@partial(jax.jit, static_argnums=0)
 def start(network, r):
-    """Random numbers, with no zeros among them."""
-    theta = dict(network.init(jax.random.key(0), r))
-    moved = lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape, x.dtype)
-    return theta | {"params": jax.tree.map(moved, theta["params"])}
+    """Random numbers of the right shapes, with no zeros among them and none that compiles."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, like):
+        x = rng.normal(0, 0.5, like.shape)
+        x = x + 1j * rng.normal(0, 0.5, like.shape) if like.dtype == jnp.complex64 else x
+        return jnp.asarray(x if path[0].key == "params" else 1 + x**2, like.dtype)
+
+    return jax.tree.map_with_path(draw, jax.eval_shape(network.init, jax.random.key(0), r))
 
 
 def check(network):
@@ -228,8 +240,8 @@ FAMILIES = {
 @pytest.mark.parametrize("network", FAMILIES, ids=lambda network: type(network).__name__)
 def test_all_matrices_and_biases_of_the_families_are_found(network):
     """Else their kernels are as right, and many times slower."""
-    theta = jax.jit(lambda: networks.init(network, jax.random.key(0), 2))()
-    assert layers.left_over(network, theta, jnp.zeros((3, 2))) == FAMILIES[network]
+    r = jnp.zeros((3, 2))
+    assert layers.left_over(network, start(network, r), r) == FAMILIES[network]
 
 
 class Modules:
@@ -283,7 +295,7 @@ class Modules:
 )
 def test_what_has_no_such_kernel_is_refused_in_a_sentence(name, network, message):
     r = coordinates(2, 9, seed=1)
-    theta = jax.jit(network.init)(jax.random.key(0), r)
+    theta = start(network, r)
     with pytest.raises(ValueError, match=f"^{name}: .*{message}"):
         getattr(ntk, name)(network, theta, r)
 
