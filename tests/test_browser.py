@@ -279,12 +279,22 @@ def test_an_error_in_the_kernel_does_not_go_unseen(studio):
     (studio.lab.folder / "kernel.log").write_text("")
 
 
+def at_rest(studio, name, seconds=180):
+    """Waits until the explorer's training, if it has any, is at its end, and its picture shown."""
+    end = time.monotonic() + seconds
+    settle(studio.explorer(name)[1])
+    while studio.ask(f"{name}.training is not None and {name}.training.share < 1"):
+        assert time.monotonic() < end, state(studio, name)
+        time.sleep(0.2)
+    settle(studio.explorer(name)[1])
+
+
 def state(studio, name):
     """The first line of the title that says how far training is."""
     return studio.ask(f"{name}.frame['state'].split(chr(10))[0]")
 
 
-def wait_for(studio, name, text, seconds=60):
+def wait_for(studio, name, text, seconds=180):
     end = time.monotonic() + seconds
     while text not in (now := state(studio, name)):
         assert time.monotonic() < end, now
@@ -295,7 +305,7 @@ def test_a_slider_that_rests_is_trained_and_a_move_begins_anew(studio):
     """Untrained, half-way, cancelled, paused, to the end; and pictures of it for the eye."""
     cell, image = studio.explorer("imperfect_recovery")
     SCREENS.mkdir(parents=True, exist_ok=True)
-    settle(image)
+    at_rest(studio, "imperfect_recovery")
     assert state(studio, "imperfect_recovery") == "trained, 500 steps"
     drag(studio.page, cell, 0.3)
     cell.screenshot(path=SCREENS / "training_0_untrained.png")
@@ -328,7 +338,7 @@ def test_a_slider_that_rests_is_trained_and_a_move_begins_anew(studio):
 def assert_final(studio, name):
     """The slider, the kernel and the picture agree on the last value."""
     cell, image = studio.explorer(name)
-    settle(image)
+    at_rest(studio, name)
     (x, _), (left, right) = handle(cell)
     value = studio.ask(f"share({name})")
     assert (x - left) / (right - left) == pytest.approx(value, abs=0.02)
@@ -384,6 +394,7 @@ def test_memory_does_not_grow_over_300_moves(name, studio):
     cell, image = studio.explorer(name)
 
     made = lambda: studio.page.evaluate("pictures.made")
+    training = studio.ask(f"{name}.training is not None")
     # The mouse need not stop more often than the slider has positions.
     steps = min(50, 2 * studio.ask(f"round(positions({name}))"))
 
@@ -394,6 +405,8 @@ def test_memory_does_not_grow_over_300_moves(name, studio):
             drag(studio.page, cell, (0.95, 0.05)[turn % 2], steps=steps)
             turn += 1
         settle(image)
+        if training:
+            studio.ask("1", f"{name}.training.cancel()")
         return memory(studio)
 
     # First, what is computed once, and what is kept for a while. Then a figure or a frame that is

@@ -154,8 +154,8 @@ def command(page: Page, name: str, **arguments) -> None:
 def run_all(page: Page, images: int) -> None:
     """Runs all cells, until so many explorers are there."""
     command(page, "notebook:run-all-cells")
-    page.locator(".widget-image").nth(images - 1).wait_for(timeout=180_000)
-    page.get_by_text("| Idle").wait_for(timeout=90_000)
+    page.locator(".widget-image").nth(images - 1).wait_for(timeout=600_000)
+    page.get_by_text("| Idle").wait_for(timeout=180_000)
 
 
 def handle(cell: Locator) -> tuple[tuple[float, float], tuple[float, float]]:
