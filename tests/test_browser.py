@@ -244,7 +244,7 @@ class Studio:
     def ask(self, expression, code=""):
         """What the kernel says: a number, a string, or a truth value."""
         reply = self.client.execute(
-            code, user_expressions={"answer": expression}, reply=True, timeout=60
+            code, user_expressions={"answer": expression}, reply=True, timeout=300
         )
         assert reply["content"]["status"] == "ok", reply["content"]
         answer = reply["content"]["user_expressions"]["answer"]
