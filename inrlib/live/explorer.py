@@ -335,16 +335,15 @@ class Explorer:
         }
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        count = int(os.environ.get("INRLIB_FRAMES", 0)) if self.main else 0
+        stored = {"text/html": slide(**self.frames(count))} if count else {}
         if _reader_is_there():
             self._go_on()
-        else:
+        elif not stored:  # else the last frame is the trained one
             self.trained()
-        bundle = self.box._repr_mimebundle_()
         still = self.canvas.encode("png", density=1, optimize=True)
-        bundle["image/png"] = base64.b64encode(still).decode()
-        if (count := int(os.environ.get("INRLIB_FRAMES", 0))) and self.main:
-            bundle["text/html"] = slide(**self.frames(count))
-        return bundle
+        picture = {"image/png": base64.b64encode(still).decode()}
+        return self.box._repr_mimebundle_() | picture | stored
 
 
 def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[float]:
