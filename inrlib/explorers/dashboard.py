@@ -62,9 +62,9 @@ def _draw(target, half, fit, level, state, scale, wall, share, **_):
         "target": plots.picture(axes[0], target, "target"),
         "half": plots.picture(axes[1], half, "what training sees"),
         "fit": plots.picture(axes[2], fit),
-        "state": plots.title(axes[2], "{}", state),
+        "state": plots.title(axes[2], "{}", state, fontsize=9.5),
         "level": spectrum,
-        "scale": plots.title(axes[3], "DFT magnitude\n{}", scale),
+        "scale": plots.title(axes[3], "DFT magnitude\n{}", scale, fontsize=9.5),
         "wall": parts.atoms(below, wall),
         "share": tell,
     }

@@ -148,8 +148,8 @@ def _draw_recovery(target, picture, level, centre, state, scale, **_):
         "picture": plots.picture(axes[1], picture),
         "level": plots.spectrum(axes[2], level),
         "centre": plots.spectrum(axes[3], centre, title="its centre, 32×32"),
-        "state": plots.title(axes[1], "{}", state),
-        "scale": plots.title(axes[2], "DFT magnitude\n{}", scale),
+        "state": plots.title(axes[1], "{}", state, fontsize=9.5),
+        "scale": plots.title(axes[2], "DFT magnitude\n{}", scale, fontsize=9.5),
     }
     fig.colorbar(axes[3].images[0], ax=axes[3], label="dB", shrink=0.8)
     return fig, updates
