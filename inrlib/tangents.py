@@ -147,11 +147,12 @@ def infinite_width(network: INR, theta: Theta) -> Callable[..., Float[Array, "N 
     variance 1/F and trained biases that start at 0, as in `networks`. The mapping γ is the finite
     one of theta, and not trained.
 
-    SIREN: layers of the variances that `networks` draws. With trainable=False they are those behind
-    the finite mapping of theta. Else the first layer is one of them, with Gaussian weights. That is
-    a limit over mappings too: it equals a network's kernel where the first layer is wide and
-    drawn from a Gaussian, and differs in shape for the uniform W⁰ (there the sinc-shaped transform
-    of a box takes the Gaussian's place).
+    SIREN: layers of the variances that `networks` draws, biases too from a Gaussian. With
+    trainable=False they are those behind the finite mapping of theta; the uniform biases of the
+    first of them, ±30/√T rad behind T frequencies, put networks 6 % off for T = 64. Else the first
+    layer is one of them, with Gaussian weights. That is a limit over mappings too: it equals a
+    network's kernel where the first layer is wide and drawn from a Gaussian, and differs in shape
+    for the uniform W⁰ (there the sinc-shaped transform of a box takes the Gaussian's place).
 
     The parameterisation is the networks' own ("standard"), so every layer weighs as much as in a
     finite network of these widths, and one can be laid over the other.

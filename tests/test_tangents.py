@@ -175,6 +175,11 @@ def test_infinite_width_is_the_mean_of_wide_networks(family):
             theta = {**theta, "fixed": first["fixed"]}
             if "first" in theta["params"]:
                 theta = gaussian_first_layer(network, theta, key)
+            if family.endswith("fixed"):  # the first layer behind it needs Gaussian biases likewise
+                params = dict(theta["params"])
+                bias = jax.random.normal(key, (width,)) * (3 * network.mapping_width) ** -0.5
+                params["hidden_0"] = {**params["hidden_0"], "bias": bias}
+                theta = {**theta, "params": params}
             if family.endswith("bias"):
                 params = dict(theta["params"])
                 params["first"] = {**params["first"], "bias": 0 * params["first"]["bias"]}
