@@ -38,6 +38,15 @@ def field(cell, label):
     return row.locator("input[type=text]").last
 
 
+def at_rest(cell):
+    """The picture's source at the end of the training: from then on only a move changes it."""
+    image = cell.locator(".widget-image")
+    settle(image)
+    full = re.compile(r"width: 100%")
+    expect(cell.locator(".progress-bar")).to_have_attribute("style", full, timeout=300_000)
+    return settle(image)
+
+
 def type_in(cell, label, text):
     box = field(cell, label)
     box.fill(text)
@@ -54,7 +63,7 @@ def test_a_typed_value_stays_what_it_is(cell):
 
 @pytest.mark.parametrize("text", ["many", "-1", "1e9", ""])
 def test_typed_nonsense_is_answered_in_place(cell, text):
-    before = settle(cell.locator(".widget-image"))
+    before = at_rest(cell)
     type_in(cell, "ω0 (rad per unit)", text)
     expect(status(cell).locator(".inrlib-error")).to_contain_text("ω0 (rad per unit)")
     assert settle(cell.locator(".widget-image")) == before
@@ -100,7 +109,7 @@ def png(width, height, colour=None) -> bytes:
 def test_a_bad_upload_is_answered_and_a_good_one_is_taken(cell, content, message):
     SCREENS.mkdir(parents=True, exist_ok=True)
     image = cell.locator(".widget-image")
-    before = settle(image)
+    before = at_rest(cell)
     content = png(*content) if isinstance(content, tuple) else content
     for _ in range(2):  # the same file may be chosen again
         upload(cell, content)
