@@ -184,7 +184,7 @@ def test_a_page_without_a_kernel_slides(page, tmp_path, monkeypatch):
     (tmp_path / "source").mkdir()
     book = tmp_path / "source" / "one.ipynb"
     write_notebook(book, ["from inrlib import explorers\nexplorers.first_look()"])
-    assert notebooks.execute(book, "demo") == ""
+    assert notebooks.execute(book, "demo", tmp_path) == ""
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto((tmp_path / "one.html").as_uri())

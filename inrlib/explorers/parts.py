@@ -1,7 +1,7 @@
 """What several explorers share: choosing a family, training it, axes side by side, rows of atoms.
 
 >>> state(120, 500, 31.42, 22.01)
-'step 120 of 500\n31.4 dB seen · 22.0 dB unseen'
+'step 120 of 500\\n31.4 dB seen · 22.0 dB unseen'
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
