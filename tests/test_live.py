@@ -31,18 +31,43 @@ def toy(compute=frame_of, control=None, train=None) -> live.Explorer:
     return live.Explorer({"x": control}, compute, draw, train)
 
 
-def test_lapack_has_its_threads_back_however_explorers_overlap():
+def in_a_thread(act, *arguments, **options):
+    thread = threading.Thread(target=act, args=arguments, kwargs=options)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("last_out", [0, 1])
+def test_lapack_has_its_threads_back_however_explorers_overlap(last_out):
     lapack = ThreadpoolController().select(user_api="blas")
     threads = lambda: {library["num_threads"] for library in lapack.info()}
-    with lapack.limit(limits=2):
-        for last_out in (0, 1):
-            both = [_one_thread(lapack), _one_thread(lapack)]
-            for one in both:
-                one.__enter__()
-            both[1 - last_out].__exit__(None, None, None)
-            assert threads() == {1}
-            both[last_out].__exit__(None, None, None)
-            assert threads() == {2}
+    usual = lapack.info()[0]["num_threads"]
+    in_a_thread(lapack.limit, limits=2)  # as on a machine with two cores
+    events = lambda: [threading.Event() for _ in "ab"]
+    inside, leave, outside, end = events(), events(), events(), threading.Event()
+
+    def compute(which):
+        with _one_thread(lapack):
+            inside[which].set()
+            leave[which].wait(10)
+        outside[which].set()
+        end.wait(10)  # the kernel's own threads live on, too
+
+    both = [threading.Thread(target=compute, args=[which]) for which in (0, 1)]
+    try:
+        for thread, entered in zip(both, inside, strict=True):
+            thread.start()
+            assert entered.wait(10)
+        assert threads() == {1}
+        for which in (1 - last_out, last_out):
+            leave[which].set()
+            assert outside[which].wait(10)
+        assert threads() == {2}
+    finally:
+        end.set()
+        for thread in both:
+            thread.join()
+        in_a_thread(lapack.limit, limits=usual)
 
 
 def test_the_link_is_right_before_the_first_move():

@@ -360,25 +360,25 @@ def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[fl
     return chosen
 
 
-_inside, _door = [], threading.Lock()
+_limited = threading.Lock()
 
 
 @contextmanager
 def _one_thread(lapack: ThreadpoolController) -> Iterator[None]:
-    """One thread for LAPACK while any explorer computes.
+    """One thread for LAPACK while an explorer computes.
 
-    Its threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s. Explorers may
-    compute in several threads at once: the first in sets the limit and the last out lifts it.
+    Its threads and XLA's get in each other's way: stalls of 30 ms, at times of 2 s. Only the thread
+    that set the limit can lift it. So an explorer that computes in a second thread at the same time
+    leaves the limit alone, and a limit that was found is never taken for the usual state.
     """
-    with _door:
-        _inside.append(None if _inside else lapack.limit(limits=1, user_api="blas"))
-    try:
+    if not _limited.acquire(blocking=False):
         yield
+        return
+    try:
+        with lapack.limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _door:
-            limit = _inside.pop()
-            if not _inside:
-                limit.restore_original_limits()
+        _limited.release()
 
 
 def _reader_is_there() -> bool:
