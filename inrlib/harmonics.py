@@ -186,18 +186,26 @@ def energy_outside(
 ) -> Float[Array, ""]:
     """Share of the energy of a signal on [0, 1)^D at other frequencies than ±k.
 
+    On a grid that just holds ±k, whatever lies beyond folds back onto an allowed place, and the
+    share comes out as zero for any signal. So the grid must have room for what is not allowed.
+
     Args:
-      values: one channel on a grid; fine enough that ±k do not alias.
+      values: one channel on a grid four times finer than ±k needs: at least 8 |k_d| samples along
+        axis d.
       k: allowed frequencies, whole periods per unit.
 
     Raises:
-      ValueError: a frequency that is no whole number, or that this grid aliases.
+      ValueError: a frequency that is no whole number, or a grid on which the others fold onto ±k.
     """
     shape = np.shape(values)
     whole = np.round(k).astype(int)
-    if not np.allclose(k, whole, atol=1e-6) or (2 * np.abs(whole).max(axis=0) >= shape).any():
+    if not np.allclose(k, whole, atol=1e-6):
+        raise ValueError("k: frequencies must be whole numbers of periods; round them first.")
+    needed = tuple(int(n) for n in 8 * np.abs(whole).max(axis=0))
+    if any(size < least for size, least in zip(shape, needed, strict=True)):
         raise ValueError(
-            f"k: frequencies must be whole numbers below half of shape={shape}; take a finer grid."
+            f"values: shape={shape} has no room for what lies outside of k, it would fold onto it; "
+            f"take a finer grid, at least {needed}."
         )
     outside = np.ones(shape, bool)
     for sign in (1, -1):

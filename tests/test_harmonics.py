@@ -115,7 +115,7 @@ def test_lattice_order_checks_its_arguments():
 
 
 def test_energy_outside_of_known_tones():
-    x = np.arange(32) / 32
+    x = np.arange(64) / 64
     values = 3 * np.cos(2 * np.pi * 5 * x) + np.sin(2 * np.pi * 7 * x)
     assert harmonics.energy_outside(values, np.array([[-5]])) == pytest.approx(0.1)
     assert harmonics.energy_outside(values, np.array([[5], [7]])) < 1e-30
@@ -124,10 +124,17 @@ def test_energy_outside_of_known_tones():
     assert harmonics.energy_outside(plane, np.array([[5, 2]])) == pytest.approx(0.55)
 
 
-@pytest.mark.parametrize("k", [0.5, 16])
-def test_energy_outside_wants_frequencies_of_the_grid(k):
-    with pytest.raises(ValueError, match="finer grid"):
+@pytest.mark.parametrize(("k", "message"), [(0.5, "whole numbers"), (5, "finer grid, at least")])
+def test_energy_outside_wants_frequencies_of_the_grid_and_room_around_them(k, message):
+    with pytest.raises(ValueError, match=message):
         harmonics.energy_outside(np.ones(32), np.array([[k]]))
+
+
+@pytest.mark.parametrize("forbidden", [4, 5, 6, 7, 9, 13, 20])
+def test_a_forbidden_order_is_outside_and_never_folds_onto_an_allowed_one(forbidden):
+    allowed = np.arange(4)[:, None]
+    x = np.arange(24) / 24  # the coarsest grid that is let pass
+    assert harmonics.energy_outside(np.cos(2 * np.pi * forbidden * x), allowed) == pytest.approx(1)
 
 
 # Multiplicative filter networks
