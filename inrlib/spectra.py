@@ -25,6 +25,7 @@ __all__ = [
     "high_band",
     "level",
     "lines",
+    "mean_frequency",
     "odd_energy",
 ]
 
@@ -82,6 +83,18 @@ def level(values: Float[Array | np.ndarray, "N C"], hann: bool = False) -> Float
     """The one-sided spectrum in dB re amplitude 1, root mean square over the channels (`lines`)."""
     amplitudes = lines(values, hann)[1]
     return decibels(jnp.sqrt(jnp.mean(amplitudes**2, axis=-1)))
+
+
+def mean_frequency(values: Float[Array | np.ndarray, "N C"]) -> Float[Array, ""]:
+    """Mean frequency in Hz of a signal on [0, 1), weighted by energy, its mean value left out.
+
+        Σ_k k a_k² / Σ_k a_k²,      k = 1 … N/2 Hz, a_k of `lines` with the window
+
+    The mean is subtracted before the window is applied: afterwards a part of it stands at 1 Hz.
+    """
+    frequencies, amplitudes = lines(values - values.mean(axis=0), hann=True)
+    energy = jnp.sum(amplitudes[1:] ** 2, axis=-1)
+    return jnp.sum(frequencies[1:] * energy) / jnp.sum(energy)
 
 
 def odd_energy(magnitude: Float[Array | np.ndarray, "H W"]) -> Float[Array, ""]:

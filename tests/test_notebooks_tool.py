@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 import notebooks
+from inrlib import claims
 from inrlib.claims import MIME
 
 
@@ -27,9 +28,10 @@ def project(tmp_path, monkeypatch):
 
 def executed(source, target, **_):
     book = nbformat.read(source, as_version=4)
-    row = {"key": source.stem, "measured": "1", "holds": True, "scale": "demo"}
-    row |= {"section": "1", "statement": "It runs."}
-    output = nbformat.v4.new_output("display_data", data={MIME: [row]})
+    record = claims.Claims(section="1", scale="demo")
+    given = {"measure": "cells", "measured": 1, "mark": claims.above(0, "set")}
+    record.add(source.stem, "identity", "It runs.", **given)
+    output = nbformat.v4.new_output("display_data", data={MIME: [record.rows[0].record()]})
     book.cells[0].outputs = [output]
     nbformat.write(book, target)
 

@@ -98,6 +98,20 @@ def test_centroid_of_a_wave_is_its_frequency():
     assert spectra.centroid(spectra.centred(waves(3, 4))) == pytest.approx(5, rel=1e-4)
 
 
+@pytest.mark.parametrize("constant", [0.0, 1.0, -30.0])
+@pytest.mark.parametrize("frequency", [7, 40, 90])
+def test_mean_frequency_of_a_tone_on_a_constant_is_the_tones(constant, frequency):
+    r = np.arange(512)[:, None] / 512
+    values = constant + np.sin(2 * np.pi * frequency * r)
+    assert spectra.mean_frequency(values) == pytest.approx(frequency, rel=1e-4)
+
+
+def test_mean_frequency_weighs_by_energy():
+    r = np.arange(512)[:, None] / 512
+    values = np.sin(2 * np.pi * 20 * r) + 2 * np.sin(2 * np.pi * 100 * r)
+    assert spectra.mean_frequency(values) == pytest.approx((20 + 4 * 100) / 5, rel=1e-3)
+
+
 def test_centre_crop_keeps_frequency_zero():
     magnitude = np.zeros((16, 20))
     magnitude[8, 10] = 1

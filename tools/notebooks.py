@@ -11,8 +11,8 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -93,7 +93,7 @@ def record(workshop: Path) -> list[claims.Claim]:
     """Collects the claims of all executed notebooks into build/claims.json."""
     books = [BUILD / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     rows = [claim for book in books if book.exists() for claim in claims.read(book)]
-    text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+    text = json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False)
     (workshop / "claims.json").write_text(text + "\n", encoding="utf-8")
     (workshop / "claims.json").replace(BUILD / "claims.json")
     return rows
@@ -144,8 +144,9 @@ def run(sources: list[Path], scale: str, workshop: Path) -> int:
     print()
     for name, seconds, error in table:
         print(f"{name:40} {seconds:7.1f} s   {error or 'ok'}")
-    held = sum(row.holds for row in rows)
-    print(f"{held} of {len(rows)} claims hold: build/claims.json" if rows else "no claims recorded")
+    verdicts = Counter(row.verdict for row in rows)
+    told = ", ".join(f"{verdicts[name]} {name}" for name in claims.VERDICTS if verdicts[name])
+    print(f"{len(rows)} claims: {told}; build/claims.json" if rows else "no claims recorded")
     return int(not rows or any(error for *_, error in table))
 
 
