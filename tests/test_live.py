@@ -77,6 +77,14 @@ def test_the_link_is_right_before_the_first_move():
     )
 
 
+@pytest.mark.parametrize("bad", ["none", None, 3, ["a"]])
+def test_at_names_the_choices_of_a_menu(bad):
+    controls = {"kind": live.choice("kind", ("a", "b"))}
+    explorer = live.Explorer(controls, lambda kind: {"y": np.full(3, len(kind))}, draw)
+    with pytest.raises(ValueError, match=r"at: kind=.* is no choice here; take a, b\."):
+        explorer.at(kind=bad)
+
+
 @pytest.mark.parametrize("bad", [{"x": 3, "y": 11}, {"x": 3, "kind": "none"}, {"x": 3, "z": 1}])
 def test_at_moves_all_or_none(bad):
     controls = {

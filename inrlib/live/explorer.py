@@ -186,6 +186,9 @@ class Explorer:
         try:
             for name, value in values.items():
                 control = self.controls[name]
+                if control.has_trait("options") and value not in control.options:
+                    choices = ", ".join(map(str, control.options))
+                    raise ValueError(f"{name}={value!r:.40} is no choice here; take {choices}.")
                 control.value = value
                 if control in self._entries:
                     control.follow()
