@@ -143,8 +143,9 @@ class Claim:
         return self.reason + (f" (Its control passes, too: {passing}.)" if passing else "")
 
     def record(self) -> dict[str, Any]:
-        """All of it for a file, the verdict included."""
-        return asdict(self) | {"n": self.n, "verdict": self.verdict}
+        """All of it for a file, the verdict included; pairs, since notebooks sort their names."""
+        pairs = {part: list(getattr(self, part).items()) for part in ("measured", "control")}
+        return asdict(self) | pairs | {"n": self.n, "verdict": self.verdict}
 
 
 @dataclass
@@ -279,4 +280,5 @@ def read(notebook: str | Path) -> list[Claim]:
 def restore(row: Mapping[str, Any]) -> Claim:
     """A claim from its record; what the record says of the verdict is computed anew."""
     parts = {name: value for name, value in row.items() if name not in ("n", "verdict")}
-    return Claim(**parts | {"mark": Mark(**parts["mark"])})
+    named = {part: dict(parts[part]) for part in ("measured", "control")}
+    return Claim(**parts | named | {"mark": Mark(**parts["mark"])})

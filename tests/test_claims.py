@@ -94,13 +94,17 @@ def test_what_the_paper_does_not_say_stands_under_another_head():
 
 
 def test_read_finds_them_in_an_executed_notebook(tmp_path):
-    bundle = json.loads(json.dumps(example()._repr_mimebundle_()))
+    shown = example()
+    levels = {"at 9": 1, "at 13": 2, "at 25": 3}
+    shown.add("c", "identity", "z", measure="z", measured=levels, mark=above(0, "set"))
+    bundle = json.loads(json.dumps(shown._repr_mimebundle_(), sort_keys=True))  # as nbformat does
     bundle[MIME][1]["verdict"] = "holds"  # a record that lies
     output = {"output_type": "execute_result", "data": bundle}
     cells = [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [output]}]
     path = tmp_path / "book.ipynb"
     path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    assert read(path) == example().rows
+    assert read(path) == shown.rows
+    assert list(read(path)[2].measured) == list(levels)
     assert read(path)[1].verdict == "does not hold"
 
 
