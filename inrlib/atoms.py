@@ -71,7 +71,7 @@ def eigenfunctions(
 
         Θ φ_i / N = λ_i φ_i,     E[φ_i φ_j] = δ_ij
 
-    All of them are one dense decomposition, which is not traced: on a CPU LAPACK's divide and conquer
+    All of them are one dense decomposition, not traced: on a CPU LAPACK's divide and conquer
     through SciPy, three times as fast as XLA's. The leading k are `leading`.
 
     Args:
@@ -254,9 +254,6 @@ def energy_by_number(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float
 
     Eq. 11 counts those whose λ_i is near λ_0, however many they are: a kernel that is the identity
     has all energy above any threshold. By number it has n/N.
-
-    Args:
-      eigen, g: as `energy_concentration`.
     """
     total = jnp.mean(g**2, axis=0)
     _check_not_zero(total)
