@@ -2,8 +2,8 @@
 
     Θ(r1, r2) = Σ_i λ_i φ_i(r1) φ_i(r2)
 
-The φ_i are what the network learns easily, in the order of λ_i. A signal's energy on those of large
-eigenvalue says how fast it will be learned.
+The φ_i are what the network learns easily, in the order of λ_i: a signal's energy on those of large
+eigenvalue says how fast.
 
 Conventions. ⟨φ, g⟩ = E_r[φ(r) g(r)] is the mean over the grid, as below Eq. 10: eigenfunctions
 have mean square 1 and λ_i are the eigenvalues of Θ/N, so neither depends on how fine the grid is.
@@ -27,21 +27,25 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from inrlib import spectra
+from inrlib import krylov, spectra
 from inrlib.ntk import Matvec, check_memory
 
 __all__ = [
     "Eigen",
     "align",
+    "alignment",
     "centroids",
     "eigenfunctions",
+    "energy_by_number",
     "energy_concentration",
     "energy_from_products",
     "inner_products",
     "kernel_norm",
     "leading",
+    "swapped",
+    "taught",
 ]
 
 
@@ -67,8 +71,8 @@ def eigenfunctions(
 
         Θ φ_i / N = λ_i φ_i,     E[φ_i φ_j] = δ_ij
 
-    All of them are one dense decomposition: on a CPU LAPACK's divide and conquer (through SciPy,
-    three times as fast as through XLA), which is not traced. The leading k are `leading`.
+    All of them are one dense decomposition, not traced: on a CPU LAPACK's divide and conquer
+    through SciPy, three times as fast as XLA's. The leading k are `leading`.
 
     Args:
       K: Θ from `ntk.gram`, symmetric. In float32 eigenvalues below about 1e-6 λ_0 are rounding.
@@ -111,20 +115,10 @@ def leading(
     spare: int = 6,
     previous: Eigen | None = None,
 ) -> Eigen:
-    """The leading k eigenfunctions from products with Θ alone.
+    """The leading k eigenfunctions from products with Θ alone, by block Krylov (`krylov.subspace`).
 
-    Block Krylov (Golub and Underwood 1977; Musco and Musco 2015): the span of
-
-        V, ΘV, Θ²V, …, Θ^steps V,     V (N, k + spare),
-
-    orthonormalised block after block, holds the leading eigenfunctions more exactly than any single
-    power; the best combinations in it (Rayleigh and Ritz) are returned. A product with sixteen
-    vectors takes hardly longer than one with one. Hence neither ARPACK, which multiplies vector by
-    vector, nor JAX's LOBPCG, which stops after its first step in float32.
-
-    Where a residual is above 1e-4 afterwards, as it is for a flat spectrum, rounds of two steps
-    from the best combinations follow until none is. So λ_i is within 1e-4 λ_0 of an eigenvalue, and
-    φ_i within 1e-2 of its subspace where that lies 1e-2 λ_0 away from the others.
+    Rounds follow one another until no residual is above 1e-4. So λ_i is within 1e-4 λ_0 of an
+    eigenvalue, and φ_i within 1e-2 of its subspace where that lies 1e-2 λ_0 away from the others.
 
     Args:
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
@@ -155,67 +149,15 @@ def leading(
         V, steps = jnp.eye(samples, dtype=dtype), 0
     elif previous is not None:
         V = V.at[:, :k].set(previous.functions.astype(dtype))
-    eigen = _krylov(apply, V, fresh / samples**0.5, k, steps)
-    if not isinstance(worst := eigen.residuals.max(), jax.core.Tracer) and not worst <= _TOLERANCE:
+    vectors, values, residuals = krylov.subspace(apply, V, fresh / samples**0.5, k, steps)
+    right = lambda part: jnp.where(residuals <= krylov.TOLERANCE, part, jnp.nan)
+    eigen = Eigen(right(values / samples), right(vectors * samples**0.5), residuals)
+    if not isinstance(worst := residuals.max(), jax.core.Tracer) and not worst <= krylov.TOLERANCE:
         raise ValueError(
             f"leading: a residual of {worst:.0e} λ0 remains; apply must be the product with one "
             "symmetric matrix of finite numbers."
         )
     return align(eigen, previous)
-
-
-_TOLERANCE, _ROUNDS = 1e-4, 100
-
-
-@partial(jax.jit, static_argnums=(3, 4))
-def _krylov(apply, V, fresh, k, steps):
-    N = len(V)
-    unfinished = lambda residuals: (residuals[:k] > _TOLERANCE).any()
-    with jax.default_matmul_precision("highest"):
-        V = jnp.linalg.qr(V)[0]
-        state = _round(apply, V, apply(V), fresh, steps)
-        if steps:
-            _, state = lax.while_loop(
-                lambda s: unfinished(s[1][-1]) & (s[0] < _ROUNDS),
-                lambda s: (s[0] + 1, _round(apply, *s[1][:2], fresh, min(2, steps))),
-                (0, state),
-            )
-    vectors, _, values, residuals = (part[..., :k] for part in state)
-    right = lambda part: jnp.where(residuals <= _TOLERANCE, part, jnp.nan)
-    return Eigen(right(values / N), right(vectors * N**0.5), residuals)
-
-
-def _round(apply, V, image, fresh, steps):
-    """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images."""
-    width, basis = V.shape[1], V
-    for _ in range(steps):
-        fresh = jnp.roll(fresh, 1, axis=0)
-        V = _orthonormal(image[:, -width:], basis, fresh)
-        basis = jnp.concatenate([basis, V], axis=1)
-        image = jnp.concatenate([image, apply(V)], axis=1)
-    values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
-    values, mix = values[::-1][:width], mix[:, ::-1][:, :width]
-    vectors, image = basis @ mix, image @ mix
-    largest = jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny)
-    return vectors, image, values, jnp.linalg.norm(image - vectors * values, axis=0) / largest
-
-
-def _orthonormal(V, basis, fresh):
-    """An orthonormal block of V's columns without their share in the basis.
-
-    One pass leaves rounding behind, a second is enough (Kahan) unless a column was nothing but
-    rounding inside the basis, as it is where Θ has fewer directions than that. Then the second
-    pass takes most of it away again, which tells, and a fresh random column comes in its place.
-    """
-    outside = lambda V: jnp.linalg.qr(V - basis @ (basis.T @ V))
-    V, R = outside(outside(V)[0])
-    spent = jnp.abs(jnp.diagonal(R)) < 0.5
-    renew = lambda V: outside(jnp.where(spent, fresh, V))[0]
-    return lax.cond(spent.any(), renew, lambda V: V, V)
-
-
-def _symmetric(matrix):
-    return (matrix + matrix.T) / 2
 
 
 def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) -> Eigen:
@@ -283,8 +225,8 @@ def energy_concentration(
 
         E(λ) = 1/M Σ_m Σ_{λ_i/λ_0 ≥ λ} |⟨φ_i, g_m⟩|² / ⟨g_m, g_m⟩
 
-    It lies between 0 and 1. (Printed, Eq. 11 has the square of ⟨g, g⟩; the paper's curves have it
-    as here.) Figures 4 and 11 take the mean off each image first, and so should a caller.
+    It lies between 0 and 1. (Printed, Eq. 11 has the square of ⟨g, g⟩; the paper's curves do not.)
+    Figures 4 and 11 take the mean off each image first, and so should a caller.
 
     Args:
       eigen: from `eigenfunctions`; all of them, or as many as lie above the lowest threshold.
@@ -307,6 +249,84 @@ def _check_not_zero(total):
         raise ValueError("g has a signal that is zero; leave it out.")
 
 
+def energy_by_number(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[Array, " K"]:
+    """The share of the signals' energy in the first n eigenfunctions, n = 1, 2, …, K.
+
+    Eq. 11 counts those whose λ_i is near λ_0, however many they are: a kernel that is the identity
+    has all energy above any threshold. By number it has n/N.
+    """
+    total = jnp.mean(g**2, axis=0)
+    _check_not_zero(total)
+    share = jnp.mean(inner_products(eigen, g) ** 2 / total, axis=1)
+    return jnp.cumsum(share[jnp.argsort(-eigen.values)])  # `align` may have swapped neighbours
+
+
+def alignment(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[Array, " M"]:
+    """How much a kernel is like the one that knows nothing but g (Cristianini et al. 2001).
+
+        A(Θ, g) = ⟨Θ, g gᵀ⟩_F / (‖Θ‖_F ‖g‖²) = Σ_i λ_i ⟨φ_i, g⟩² / (⟨g, g⟩ √(Σ_i λ_i²))
+
+    It is 1 for Θ = g gᵀ and 1/√N for the identity, whatever g is. Without ‖Θ‖_F below the line the
+    identity would be the best of all kernels with λ_0 = 1.
+
+    Args:
+      eigen: all eigenfunctions.
+      g: M signals, one a column.
+    """
+    total = jnp.mean(g**2, axis=0)
+    _check_not_zero(total)
+    return eigen.values @ inner_products(eigen, g) ** 2 / (total * jnp.linalg.norm(eigen.values))
+
+
+def swapped(values_of: Eigen, functions_of: Eigen) -> Eigen:
+    """The kernel with the eigenvalues of one and the eigenfunctions of another, in their order.
+
+    Raises:
+      ValueError: eigenfunctions on another grid, or of another number.
+    """
+    if values_of.functions.shape != functions_of.functions.shape:
+        raise ValueError(
+            f"swapped: eigenfunctions of shape {values_of.functions.shape} and "
+            f"{functions_of.functions.shape}; take both on one grid, and as many."
+        )
+    return functions_of._replace(values=values_of.values)
+
+
+@partial(jax.jit, static_argnames="steps")
+def taught(
+    eigen: Eigen,
+    g: Float[Array | np.ndarray, "N M"],
+    seen: Shaped[Array | np.ndarray, " S"],
+    steps: int,
+    first: Float[Array | np.ndarray, "*any"] | float = 0.0,
+) -> Float[Array, "T N M"]:
+    """Gradient descent with a kernel that stays as it is (Eq. 8), on some samples of the grid.
+
+        f ← f + Σ_i (λ_i/λ_0) φ_i E_seen[φ_i (g − f)]
+
+    That is a step of 1/λ_0 on half the mean square.
+
+    Args:
+      eigen: all eigenfunctions of the kernel.
+      g: M signals, one a column.
+      seen: the indices of the samples that are seen.
+      steps: how many.
+      first: f before the first step, a number or as g.
+
+    Returns f after 0, 1, …, steps of them.
+    """
+    Phi, ratio = eigen.functions, eigen.values.clip(0) / eigen.values.max()
+
+    def step(f, _):
+        with jax.default_matmul_precision("highest"):
+            toward = Phi[seen].T @ (g - f)[seen] / len(seen)
+            f = f + Phi @ (ratio[:, None] * toward)
+        return f, f
+
+    first = jnp.broadcast_to(jnp.asarray(first, Phi.dtype), g.shape)
+    return jnp.concatenate([first[None], jax.lax.scan(step, first, length=steps)[1]])
+
+
 def energy_from_products(
     apply: Matvec,
     g: Float[Array | np.ndarray, "N M"],
@@ -317,11 +337,9 @@ def energy_from_products(
 ) -> Float[Array, " T"]:
     """Eq. 11, the whole curve, from products with Θ alone.
 
-    The share of g's energy per eigenvalue is a measure on the line. Lanczos, started at g, gives
-    its Gauss quadrature (Golub and Welsch 1969): `steps` points with weights. Eigenvalues far
-    apart, the leading ones, are points of their own; where they lie close the curve climbs in small
-    steps around the exact one, off by at most one point's weight. A slider can have that; all N
-    eigenfunctions take far too long.
+    `krylov.quadrature` gives points with weights: eigenvalues far apart are points of their own;
+    where they lie close the curve climbs in small steps around the exact one, off by at most one
+    point's weight. A slider can have that; all N eigenfunctions take far too long.
 
     Args:
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
@@ -337,26 +355,10 @@ def energy_from_products(
         raise ValueError(f"energy_from_products: steps={steps} must lie between 1 and {len(g)}.")
     _check_not_zero(jnp.sum(g**2, axis=0))
 
-    def measure(one):
-        def step(i, state):
-            basis, image, q = state
-            w = apply(q[:, None])[:, 0]
-            basis, image = basis.at[:, i].set(q), image.at[:, i].set(w)
-            once = w - basis @ (basis.T @ w)
-            twice = once - basis @ (basis.T @ once)
-            norm, before = jnp.linalg.norm(twice), jnp.linalg.norm(once)
-            q = twice / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
-            return basis, image, jnp.where(norm < before / 2, 0, q)  # as in `_orthonormal`
-
-        empty = jnp.zeros((len(g), steps), g.dtype)
-        state = empty, empty, one / jnp.linalg.norm(one)
-        basis, image, _ = lax.fori_loop(0, steps, step, state)
-        values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
-        return values / len(g), mix[0] ** 2
-
     with jax.default_matmul_precision("highest"):
+        measure = lambda one: krylov.quadrature(apply, one, steps)
         values, weights = jax.vmap(measure, in_axes=1)(g)
-    above = values.clip(0) / largest >= jnp.asarray(thresholds)[:, None, None]
+    above = values.clip(0) / len(g) / largest >= jnp.asarray(thresholds)[:, None, None]
     return jnp.mean(jnp.sum(jnp.where(above, weights, 0), axis=-1), axis=-1)
 
 

@@ -166,6 +166,79 @@ def test_energy_from_products_of_few_eigenfunctions_is_exact(kernel):
     assert np.allclose(everything, 1.0, atol=1e-5)
 
 
+def identity(samples):
+    return frame(np.ones(samples), np.eye(samples) * samples**0.5)
+
+
+def test_the_identity_kernel_has_all_energy_above_every_threshold_and_none_in_few_atoms():
+    g = jnp.asarray(np.random.default_rng(0).normal(size=(400, 30)), jnp.float32)
+    eigen = identity(400)
+    assert np.allclose(atoms.energy_concentration(eigen, g, jnp.array([0.1, 0.99])), 1, atol=1e-5)
+    assert np.allclose(
+        atoms.energy_by_number(eigen, g), np.arange(1, 401) / 400, atol=0.02
+    )  # noise has the same energy everywhere
+    assert np.allclose(atoms.alignment(eigen, g), 400**-0.5, rtol=1e-4)
+
+
+def test_energy_by_number_does_not_depend_on_the_order_of_the_columns(kernel):
+    _, _, _, values, functions = kernel
+    g = jnp.asarray(functions[:, [0]] + 2 * functions[:, [3]], jnp.float32)
+    eigen = frame(values, functions)
+    energy = atoms.energy_by_number(eigen, g)
+    assert np.allclose(energy[:5], [0.2, 0.2, 0.2, 1, 1], atol=1e-4)
+    order = np.random.default_rng(0).permutation(256)
+    mixed = atoms.energy_by_number(frame(values[order], functions[:, order]), g)
+    assert np.allclose(mixed, energy, atol=1e-4)
+
+
+def test_alignment_against_its_definition_with_matrices(kernel):
+    _, _, _, values, functions = kernel
+    g = np.random.default_rng(0).normal(size=(256, 3)) + 2 * functions[:, :3]
+    theta = (functions * values) @ functions.T
+    outer = [np.outer(one, one) for one in g.T]
+    direct = [np.sum(theta * o) / np.linalg.norm(theta) / np.linalg.norm(o) for o in outer]
+    found = atoms.alignment(frame(values, functions), jnp.asarray(g, jnp.float32))
+    assert np.allclose(found, direct, rtol=1e-4)
+    alone = frame([3.0], functions[:, [5]])  # the kernel g gᵀ
+    both = jnp.asarray(functions[:, 5:7], jnp.float32)
+    assert np.allclose(atoms.alignment(alone, both), [1, 0], atol=1e-4)
+
+
+def test_swapping_exchanges_the_factors_of_two_kernels(kernel):
+    _, _, _, values, functions = kernel
+    one, other = frame(values, functions), identity(256)
+    assert np.allclose(atoms.swapped(one, one).values, values)
+    both = atoms.swapped(one, other)
+    rebuilt = (both.functions * both.values) @ both.functions.T / 256
+    assert np.allclose(rebuilt, np.diag(values), atol=1e-5)
+    with pytest.raises(ValueError, match="take both on one grid"):
+        atoms.swapped(one, identity(4))
+
+
+def test_taught_against_matrices_and_its_closed_form(kernel):
+    """Everything seen: an error shrinks by 1 − λ_i/λ_0 a step, along each eigenfunction."""
+    _, _, _, values, functions = kernel
+    eigen = frame(values, functions)
+    g = jnp.asarray(functions[:, [0, 2, 7]] * [1.0, 2.0, 3.0], jnp.float32)
+    left = g - atoms.taught(eigen, g, np.arange(256), 4)
+    shrinks = (1 - values[[0, 2, 7]] / values[0])[None] ** np.arange(5)[:, None]
+    assert np.allclose(left, g * shrinks[:, None], atol=2e-3)
+    seen = np.random.default_rng(0).permutation(256)[:100]
+    theta = (functions * values) @ functions.T / values[0]
+    f = expected = np.full(g.shape, 0.5)
+    for f in atoms.taught(eigen, g, seen, 3, first=0.5):
+        assert np.allclose(f, expected, atol=2e-3)
+        expected = expected + theta[:, seen] @ np.asarray(g - expected)[seen] / 100
+
+
+def test_an_identity_kernel_teaches_nothing_about_what_was_not_seen():
+    g = jnp.asarray(np.random.default_rng(0).normal(size=(36, 2)), jnp.float32)
+    seen, unseen = np.arange(18), np.arange(18, 36)
+    f = atoms.taught(identity(36), g, seen, 30, first=0.25)
+    assert np.allclose(f[:, unseen], 0.25)
+    assert np.allclose(f[1, seen], 0.25 + 2 * (g - 0.25)[seen], atol=1e-5)
+
+
 def test_energy_is_the_same_in_the_convention_of_eq_67(kernel):
     _, _, _, values, functions = kernel
     g = np.random.default_rng(0).normal(size=(256, 3))
@@ -347,12 +420,14 @@ def refusals():
         lambda: atoms.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1]),
     )
     product = lambda g, steps: atoms.energy_from_products(lambda V: V, g, [0.1], 1.0, steps=steps)
+    yield "a signal that is zero", lambda: atoms.energy_by_number(eigen, jnp.zeros((9, 1)))
+    yield "a signal that is zero", lambda: atoms.alignment(eigen, jnp.zeros((9, 1)))
     yield "steps=10 must lie between 1 and 9", lambda: product(jnp.ones((9, 1)), 10)
     yield "a signal that is zero", lambda: product(jnp.zeros((9, 1)), 3)
     yield "must be \\(H, W\\)", lambda: atoms.centroids(jnp.ones((9, 1)), (2, 2))
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(14))
 def test_refuses(number, unchecked):
     message, call = list(refusals())[number]
     with pytest.raises(ValueError, match=message):

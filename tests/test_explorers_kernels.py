@@ -82,3 +82,33 @@ def test_eigenfunctions_of_learned_weights(family):
     moved = pixels(explorer)
     explorer.controls["seed"].value = 5  # learned weights have a seed of their own
     assert np.abs(moved - pixels(explorer)).mean() < 0.5 < np.abs(moved - learned).mean()
+
+
+@pytest.fixture(scope="module")
+def swap():
+    return explorers.swap(size=16)
+
+
+@pytest.mark.parametrize(
+    ("control", "second"),
+    [("steps", 20), ("values", "random"), ("functions", "MAML"), ("face", 4)],
+)
+def test_every_choice_of_a_swap_changes_the_picture_and_compiles_nothing(
+    control, second, swap, compiled
+):
+    swap.reset.click()
+    before = pixels(swap)
+    compiled.clear()
+    swap.controls[control].value = second
+    assert not compiled
+    assert "computed in" in swap.status.value
+    assert np.abs(pixels(swap) - before).max() > 50
+
+
+def test_a_swap_of_nothing_is_the_kernel_itself_and_equal_eigenvalues_teach_nothing(swap):
+    levels = lambda **choices: swap.at(**choices).frame["levels"]
+    for name in ("random", "MAML"):
+        found = levels(values=name, functions=name)
+        np.testing.assert_allclose(found["this"], found[name], atol=1e-3)
+    equal = levels(values="all equal", functions="MAML")["this"]
+    np.testing.assert_allclose(equal, equal[0], atol=0.1)  # the identity kernel: grey remains

@@ -240,3 +240,77 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
         "face": choice("face", range(1, len(pictures) + 1)),
     }
     return Explorer(controls, compute, _draw_learned)
+
+
+def _draw_swap(wall, values, levels, face, fit, title, **_):
+    """Ten atoms above; eigenvalues, PSNR step by step, the face and its fit below."""
+    fig, lower, shown = _wall(wall)
+    left, middle, right, last = lower.subplots(1, 4, width_ratios=(2.4, 2.8, 1.6, 1.6))
+    colours = {"random": "#999999", "MAML": plots.COLOURS["FFN"], "this": plots.COLOURS["SIREN"]}
+    index, labels = np.arange(1, len(values) + 1), {"xlabel": "index", "yscale": "log"}
+    decay = plots.curves(left, index, {"this": values}, colours, **labels)
+    left.set(ylim=(1e-4, 1.5), xscale="log", title="eigenvalue / largest")
+    steps = {"xlabel": "gradient steps", "ylim": (8, 38), "title": "PSNR, unseen pixels (dB)"}
+    climb = plots.curves(middle, np.arange(len(levels["this"])), levels, colours, **steps)
+    middle.legend(loc="lower right")
+    return fig, {
+        "wall": shown,
+        "values": lambda values: decay({"this": values}),
+        "levels": climb,
+        "face": plots.picture(right, face, "an unseen face"),
+        "fit": plots.picture(last, fit),
+        "title": plots.title(last, "{} steps: {:.1f} dB", title),
+    }
+
+
+@named
+def swap(size: int = 32, most: int = 30) -> Explorer:
+    """Section 5.3: a kernel with the eigenvalues of one network on the atoms of another.
+
+    The networks are an untrained SIREN and the first seeds of the shipped weights. The face is one
+    that meta-training has not seen. Gradient descent with the kernel held as it is (`atoms.taught`)
+    sees half of its pixels and starts at grey. The first two curves keep what belongs together.
+
+    Args:
+      size: side of the grid in pixels.
+      most: gradient steps that can be chosen.
+    """
+    network, learned, _ = shipped("maml_siren")
+    first = lambda theta: jax.tree.map(lambda leaf: leaf[0], theta)
+    thetas = {
+        "random": networks.init(network, jax.random.key(0), 2),
+        "MAML": first(learned),
+        "Reptile": first(shipped("reptile_siren").theta),
+    }
+    r, (pictures, g, _) = signals.grid((size, size)), _faces(size)
+    kernels = {n: atoms.eigenfunctions(ntk.gram(network, t, r)) for n, t in thetas.items()}
+    flat = kernels["random"]._replace(values=jnp.ones(size**2))
+    order = np.random.default_rng(0).permutation(size**2)
+    seen, unseen = order[: size**2 // 2], order[size**2 // 2 :]
+
+    @jax.jit
+    def path(eigen, g):
+        f = atoms.taught(eigen, g, seen, most, 0.5)
+        return f, psnr(f[:, unseen], g[unseen])
+
+    whole_ones = {n: [path(k, one)[1] for one in g] for n, k in kernels.items() if n != "Reptile"}
+
+    def compute(steps, values, functions, face):
+        eigen = atoms.swapped((kernels | {"all equal": flat})[values], kernels[functions])
+        f, level = path(eigen, g[face - 1])
+        return {
+            "wall": eigen.functions[:, :10].T.reshape(10, size, size),
+            "values": eigen.values.clip(1e-9) / eigen.values[0],
+            "levels": {n: levels[face - 1] for n, levels in whole_ones.items()} | {"this": level},
+            "face": pictures[face - 1],
+            "fit": f[steps].reshape(size, size),
+            "title": (steps, level[steps]),
+        }
+
+    controls = {
+        "steps": whole("gradient steps", 0, most, 3),
+        "values": choice("eigenvalues of", (*kernels, "all equal"), "MAML"),
+        "functions": choice("atoms of", kernels, "random"),
+        "face": choice("face", range(1, len(pictures) + 1)),
+    }
+    return Explorer(controls, compute, _draw_swap)
