@@ -34,6 +34,7 @@ __all__ = [
     "Claim",
     "Claims",
     "Mark",
+    "Values",
     "above",
     "below",
     "read",

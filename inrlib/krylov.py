@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 __all__ = ["TOLERANCE", "quadrature", "subspace"]
 
-TOLERANCE, _ROUNDS = 1e-4, 100
+TOLERANCE, _ROUNDS = 1e-4, 500
 
 
 @partial(jax.jit, static_argnums=(3, 4))
