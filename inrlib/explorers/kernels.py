@@ -13,7 +13,7 @@ import numpy as np
 
 from inrlib import atoms, faces, networks, ntk, plots, signals, spectra
 from inrlib.explorers import parts
-from inrlib.fitting import descend, psnr
+from inrlib.fitting import decibels, descend, psnr
 from inrlib.live import Explorer, choice, knob, named, whole
 from inrlib.live.explorer import Frame
 from inrlib.networks import FFN, SIREN
@@ -291,7 +291,7 @@ def swap(size: int = 32, most: int = 30) -> Explorer:
     @jax.jit
     def path(eigen, g):
         f = atoms.taught(eigen, g, seen, most, 0.5)
-        return f, psnr(f[:, unseen], g[unseen])
+        return f, decibels(jnp.mean((f - g)[:, unseen] ** 2, axis=(1, 2)))
 
     whole_ones = {n: [path(k, one)[1] for one in g] for n, k in kernels.items() if n != "Reptile"}
 
