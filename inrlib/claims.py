@@ -36,8 +36,12 @@ __all__ = [
     "Mark",
     "Values",
     "above",
+    "asked",
     "below",
+    "found",
+    "nulls",
     "read",
+    "restore",
     "sizes",
 ]
 
