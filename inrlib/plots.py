@@ -153,11 +153,14 @@ def stems(
 ) -> Update:
     """One-dimensional spectra in dB over Hz, drawn as lines from the floor; `marks` are labelled.
 
-    The first series is drawn widest, so that those on top leave it visible.
+    A line is thinner than the lines are apart. Of several series the first is drawn widest, so that
+    those on top leave it visible.
     """
-    artists = {}
+    room = 72 * ax.figure.get_figwidth() * ax.get_position().width / len(frequencies)
+    thin, artists = min(1.6, 0.8 * room), {}
     for place, (name, level) in enumerate(levels.items()):
-        width = 5.0 - 3.4 * place / max(len(levels) - 1, 1)
+        left = len(levels) - 1 - place
+        width = thin * (1 + 2 * left / max(len(levels) - 1, 1))
         artists[name] = ax.vlines(
             frequencies, floor, np.maximum(level, floor), color=colours[name], lw=width, label=name
         )
