@@ -43,7 +43,15 @@ from inrlib.fitting import free_memory
 from inrlib.inr import Theta
 from inrlib.moved import moved
 
-__all__ = ["Matvec", "check_memory", "gram", "operator", "regression"]
+__all__ = [
+    "Matvec",
+    "centred_alignment",
+    "check_memory",
+    "gram",
+    "operator",
+    "regression",
+    "without_mean",
+]
 
 Matvec = Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
 """V ↦ Θ V, for a block of vectors."""
@@ -280,6 +288,51 @@ def regression(
         shrunk = jnp.where(values > rounding, 1 / (jnp.abs(values) + epsilon), 0)
         weights = V @ (shrunk[:, None] * (V.T @ missing))
         return network.apply(theta, r_new) + gram(network, theta, r_new, r) @ weights
+
+
+# --- A kernel beside a signal, without a threshold ---------------------------------------------
+
+
+def without_mean(K: Float[Array | np.ndarray, "N N"]) -> Float[Array, "N N"]:
+    """H Θ H with H = I − 11ᵀ/N: the kernel on functions of mean zero.
+
+    A network with biases learns the mean first, and how much faster than all else differs between
+    families. Eigenvalues in units of the largest compare them only once the mean is projected out.
+    """
+    K = jnp.asarray(K)
+    rows = K.mean(axis=1, keepdims=True)
+    return K - rows - K.mean(axis=0, keepdims=True) + rows.mean()
+
+
+def centred_alignment(
+    K: Float[Array | np.ndarray, "N N"], g: Float[Array | np.ndarray, "N M"]
+) -> Float[Array, " M"]:
+    """How much of a kernel points at a signal, both without their means; no threshold in it.
+
+        A(Θ, g) = ⟨g, HΘH g⟩ / (⟨g, Hg⟩ ‖HΘH‖_F) = Σ_i (λ_i / √Σ_j λ_j²) |⟨φ_i, g⟩|² / ⟨g, g⟩
+
+    with the eigenvalues and eigenfunctions of HΘH (centred alignment, Cortes, Mohri and
+    Rostamizadeh 2012). It is 1 for a kernel that is g gᵀ, and for an identity kernel 1/√(N − 1),
+    whatever g: a kernel that favours nothing has energy 1 above any threshold of Eq. 11, but no
+    alignment. The unit of Θ does not matter.
+
+    Args:
+      K: Θ from `gram`.
+      g: M signals, one a column.
+
+    Raises:
+      ValueError: signals on another grid, or one that is constant.
+    """
+    if g.ndim != 2 or len(g) != len(K):
+        raise ValueError(
+            f"centred_alignment: g has shape {g.shape} and must be (N, M) with N={len(K)}."
+        )
+    K, g = without_mean(K), jnp.asarray(g) - jnp.mean(jnp.asarray(g), axis=0)
+    total = jnp.sum(g**2, axis=0)
+    if not isinstance(total, jax.core.Tracer) and not (total > 0).all():
+        raise ValueError("centred_alignment: g has a signal that is constant; leave it out.")
+    with jax.default_matmul_precision("highest"):
+        return jnp.sum(g * (K @ g), axis=0) / total / jnp.linalg.norm(K)
 
 
 # --- Bad input ---------------------------------------------------------------------------------

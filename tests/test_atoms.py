@@ -251,6 +251,55 @@ def test_energy_is_the_same_in_the_convention_of_eq_67(kernel):
     assert np.allclose(energy, direct, atol=1e-5)
 
 
+def test_an_identity_kernel_scores_as_the_null():
+    """All energy above any threshold, for noise as for a face; only the alignment tells."""
+    size = 16
+    g = faces.load(size=size).validation[:4].reshape(4, -1).T
+    noise = np.random.default_rng(0).normal(size=g.shape)
+    both = jnp.asarray(np.concatenate([g, noise], axis=1), jnp.float32)
+    eigen = atoms.eigenfunctions(jnp.eye(size**2))
+    assert np.allclose(atoms.energy_concentration(eigen, both, jnp.array([0.999])), 1, atol=1e-4)
+    null = np.asarray(ntk.centred_alignment(jnp.eye(size**2), both))
+    assert np.allclose(null, (size**2 - 1) ** -0.5, rtol=1e-4)
+    r = signals.grid((size, size))
+    network = SIREN((32, 32), mapping_width=32, zero_bias=True)
+    K = ntk.gram(network, networks.init(network, jax.random.key(0), 2, omega0=10.0), r)
+    aligned = np.asarray(ntk.centred_alignment(K, both))
+    assert aligned[:4].mean() > 2 * null[0]
+    assert aligned[4:].max() < 1.5 * null[0]
+
+
+def test_alignment_is_the_mean_eigenvalue_at_the_signal(kernel):
+    """Against its eigenfunctions in float64, and 1 for a kernel made of the signal."""
+    _, _, _, values, functions = kernel
+    K = (functions * values) @ functions.T
+    g = np.random.default_rng(1).normal(size=(256, 3)) + 5
+    H = np.eye(256) - 1 / 256
+    centred_values, centred = np.linalg.eigh(H @ K @ H)
+    shares = (centred.T @ H @ g) ** 2 / np.sum((H @ g) ** 2, axis=0)
+    expected = centred_values @ shares / np.linalg.norm(centred_values)
+    assert np.allclose(
+        ntk.centred_alignment(jnp.asarray(K, jnp.float32), jnp.asarray(g)), expected, 1e-3
+    )
+    assert np.allclose(ntk.centred_alignment(g[:, :1] @ g[:, :1].T, g[:, :1]), 1, atol=1e-4)
+    assert np.allclose(ntk.centred_alignment(1e3 * K, g), ntk.centred_alignment(K, g), rtol=1e-4)
+
+
+def test_without_the_mean_a_constant_in_the_kernel_does_not_count(kernel):
+    """A constant of any size hides all else behind λ0; projected out, the curve is as before."""
+    _, _, _, values, functions = kernel
+    K = (functions * values) @ functions.T
+    assert np.allclose(ntk.without_mean(K + 100), ntk.without_mean(K), atol=2e-4)
+    g = np.random.default_rng(2).normal(size=(256, 3)) + functions[:, 1:4] * 3
+    g = jnp.asarray(g - g.mean(axis=0), jnp.float32)
+    energy = lambda K: atoms.energy_concentration(
+        atoms.eigenfunctions(jnp.asarray(K, jnp.float32)), g, jnp.array([0.1])
+    )
+    assert energy(K + 100) < 0.01
+    assert np.allclose(energy(ntk.without_mean(K + 100)), energy(ntk.without_mean(K)), atol=1e-3)
+    assert energy(ntk.without_mean(K)) > 0.1
+
+
 def test_kernel_norm(kernel):
     """‖φ_i‖² = 1/λ_i, and for any g it is gᵀ Θ⁻¹ g in the mean over the grid."""
     _, _, _, values, functions = kernel
@@ -424,6 +473,8 @@ def refusals():
     yield "a signal that is zero", lambda: atoms.alignment(eigen, jnp.zeros((9, 1)))
     yield "steps=10 must lie between 1 and 9", lambda: product(jnp.ones((9, 1)), 10)
     yield "a signal that is zero", lambda: product(jnp.zeros((9, 1)), 3)
+    yield "with N=9", lambda: ntk.centred_alignment(jnp.eye(9), jnp.ones((8, 1)))
+    yield "constant; leave", lambda: ntk.centred_alignment(jnp.eye(9), jnp.ones((9, 1)))
     yield "must be \\(H, W\\)", lambda: atoms.centroids(jnp.ones((9, 1)), (2, 2))
 
 

@@ -61,6 +61,7 @@ def kernel_regression(seed: int = 0, frequency: int = 23, rate: int = 128) -> Ex
             finer[:, 0], {"SIREN": curve}, levels, marks, **labels
         )
         left.set(ylim=(-0.4, 1.05), title="a row of the kernel")
+        right.legend(loc="center right")
         return fig, updates | {"scale": plots.title(right, "kernel regression, {}", scale)}
 
     return Explorer({"omega0": knob(SIREN, 10, 400, 60)}, compute, draw, stops=(30, 60, 300))
