@@ -86,7 +86,7 @@ def _dictionary(network, theta, previous, r, g) -> Frame:
     """The leading atoms, their eigenvalues, and a signal's energy on all atoms."""
     gram = ntk.gram(network, theta, r)
     eigen = atoms.eigenfunctions(gram, _COUNT, previous)
-    largest = eigen.values.max()
+    largest = jnp.nanmax(eigen.values)
     product = partial(jnp.matmul, gram)
     side = round(len(r) ** 0.5)
     return {
