@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import sys
 
 import jax
 import numpy as np
@@ -236,6 +237,11 @@ def separately(call, value):
         )
         r = signals.grid(128)
         samples, steps, rate, dims = (r, signals.tone(23, r)), 2000, 1e-4, 1
+    elif "dashboard" in call:  # a random half of the pixels, width 128, depth 2
+        board = sys.modules["inrlib.explorers.dashboard"]
+        network = networks.SIREN.sized(128, 2, 3)
+        r, g = signals.samples(signals.picture(size=64))
+        samples, steps, rate, dims = (r[board._SEEN], g[board._SEEN]), 500, 1e-3, 2
     else:
         network = (
             networks.FFN((128,) * 3, 3, mapping_width=128)
@@ -257,6 +263,7 @@ def separately(call, value):
         ('aliasing("FFN")', (3, 10, 100)),
         ('imperfect_recovery("single frequency")', (0.5, 1, 2)),
         ('imperfect_recovery("FFN")', (0.5, 1.25, 10)),
+        ("dashboard()", (6, 30, 100)),
     ],
 )
 def test_what_the_slider_shows_is_what_a_separate_training_gives(call, values):
