@@ -272,14 +272,20 @@ def read(notebook: str | Path) -> list[Claim]:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a file that is no notebook.
+      ValueError: a file that is no notebook, or one that another version has executed.
     """
     try:
         cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"notebook: {notebook} is no Jupyter notebook ({error!r}).") from error
     outputs = (output for cell in cells for output in cell.get("outputs", []))
-    return [restore(row) for output in outputs for row in output.get("data", {}).get(MIME, [])]
+    rows = [row for output in outputs for row in output.get("data", {}).get(MIME, [])]
+    try:
+        return [restore(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"notebook: {notebook} has claims of another version; execute it again."
+        ) from error
 
 
 def restore(row: Mapping[str, Any]) -> Claim:

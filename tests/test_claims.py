@@ -140,6 +140,17 @@ def test_read_refuses(tmp_path, text):
         read(tmp_path / "book.ipynb")
 
 
+@pytest.mark.parametrize(
+    "row", [{"key": "a", "holds": True}, {"key": "a", "measured": "61 dB", "control": {}}, {}]
+)
+def test_read_refuses_a_record_of_another_version(row, tmp_path):
+    output = {"output_type": "execute_result", "data": {MIME: [row]}}
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [output]}]}))
+    with pytest.raises(ValueError, match="another version; execute it again"):
+        read(path)
+
+
 def test_read_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "none.ipynb")

@@ -100,6 +100,16 @@ def test_a_build_folder_that_cannot_be_written_is_one_sentence(kind, project, mo
     assert "build cannot be written" in printed.err
 
 
+def test_what_another_version_left_is_left_out(project, monkeypatch, capsys):
+    assert call(monkeypatch) == 0
+    old = project / "build" / "03_power.ipynb"
+    old.write_text(old.read_text().replace('"measured"', '"found"'))
+    assert call(monkeypatch, "00_start_here") == 0
+    assert "another version; execute it again" in capsys.readouterr().err
+    rows = json.loads((project / "build" / "claims.json").read_text())
+    assert [row["key"] for row in rows] == ["00_start_here"]
+
+
 def test_two_runs_at_once_leave_whole_files(project, monkeypatch):
     """The second begins and ends in the middle of the first one's notebook."""
     assert call(monkeypatch) == 0
