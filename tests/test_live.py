@@ -85,6 +85,12 @@ def test_at_names_the_choices_of_a_menu(bad):
         explorer.at(kind=bad)
 
 
+@pytest.mark.parametrize("bad", [None, "three", [3]])
+def test_at_says_what_is_no_number(bad):
+    with pytest.raises(ValueError, match=r"at: x \(units\): .* is no number\."):
+        toy().at(x=bad)
+
+
 @pytest.mark.parametrize("bad", [{"x": 3, "y": 11}, {"x": 3, "kind": "none"}, {"x": 3, "z": 1}])
 def test_at_moves_all_or_none(bad):
     controls = {

@@ -189,6 +189,8 @@ class Explorer:
                 if control.has_trait("options") and value not in control.options:
                     choices = ", ".join(map(str, control.options))
                     raise ValueError(f"{name}={value!r:.40} is no choice here; take {choices}.")
+                if value is None and isinstance(control, Number):  # traitlets lets None pass
+                    raise ValueError(f"{control.label}: None is no number.")
                 control.value = value
                 if control in self._entries:
                     control.follow()
