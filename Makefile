@@ -2,12 +2,12 @@ PYTHON ?= python3
 SCALE  ?= demo
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := lab,dev$(if $(shell command -v nvidia-smi),$(comma)gpu)
+EXTRAS := lab,dev,site,sweep$(if $(shell command -v nvidia-smi),$(comma)gpu)
 comma  := ,
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check slow notebooks bench weights gallery format lock clean
+.PHONY: help lab test check slow notebooks site bench regrets weights gallery format lock clean
 
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,13 +30,19 @@ slow: $(VENV)/ready       ## the property tests that compile hundreds of network
 notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)
 	$(BIN)/python tools/notebooks.py --scale $(SCALE)
 
+site: $(VENV)/ready       ## make build/site of the executed notebooks and of site/
+	$(BIN)/python tools/website.py
+
 bench: $(VENV)/ready      ## print speed ratios
 	$(BIN)/python tools/bench.py
+
+regrets: $(VENV)/ready    ## what each rule for ω0 and σ loses, in dB (an hour; goes on where it was stopped)
+	$(BIN)/python tools/regrets.py
 
 weights: $(VENV)/ready    ## train the weights that the package ships (says first how long)
 	$(BIN)/python tools/weights.py
 
-gallery: $(VENV)/ready    ## redraw docs/gallery and the README's table from build/
+gallery: $(VENV)/ready    ## redraw docs/gallery, the README's badges and counts from build/
 	$(BIN)/python tools/gallery.py
 
 format: $(VENV)/ready     ## ruff: lint and format code and notebooks

@@ -124,7 +124,7 @@ def leading(
       apply: V ↦ ΘV, such as `operator` or the product with a Gram matrix.
       samples: N.
       k, spare: how many eigenfunctions, and columns in the block beyond them.
-      steps: of the first round.
+      steps: of the first round; 0 sees first whether `previous` is good enough.
       previous: the frame before. Its eigenfunctions start the block, its signs and order are kept.
 
     Returns:
@@ -136,7 +136,7 @@ def leading(
     """
     if not 1 <= k <= samples:
         raise ValueError(f"leading: k={k} must lie between 1 and the number of samples {samples}.")
-    if steps < 1 or spare < 0:
+    if steps < (previous is None) or spare < 0:
         raise ValueError(f"leading: steps={steps} and spare={spare} must be at least 1 and 0.")
     if isinstance(apply, partial):  # arrays in it are arguments of the compiled function
         apply = jax.tree_util.Partial(apply.func, *apply.args)
@@ -145,11 +145,12 @@ def leading(
     width = k + spare
     dtype = jax.eval_shape(apply, jax.ShapeDtypeStruct((samples, width), jnp.float32)).dtype
     V = fresh = jax.random.normal(jax.random.key(0), (samples, width), dtype)
-    if samples <= width * (steps + 1):  # so few that the span would be all of them
-        V, steps = jnp.eye(samples, dtype=dtype), 0
+    more = min(2, steps) or 2
+    if samples <= width * (max(steps, more) + 1):  # so few that the span would be all of them
+        V, steps, more = jnp.eye(samples, dtype=dtype), 0, 0
     elif previous is not None:
         V = V.at[:, :k].set(previous.functions.astype(dtype))
-    vectors, values, residuals = krylov.subspace(apply, V, fresh / samples**0.5, k, steps)
+    vectors, values, residuals = krylov.subspace(apply, V, fresh / samples**0.5, k, steps, more)
     right = lambda part: jnp.where(residuals <= krylov.TOLERANCE, part, jnp.nan)
     eigen = Eigen(right(values / samples), right(vectors * samples**0.5), residuals)
     if not isinstance(worst := residuals.max(), jax.core.Tracer) and not worst <= krylov.TOLERANCE:
@@ -205,6 +206,7 @@ def _align(eigen, previous, closeness):
 # --- What the dictionary says about a signal ---------------------------------------------------
 
 
+@jax.default_matmul_precision("highest")
 def inner_products(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[Array, "K M"]:
     """⟨φ_i, g⟩ = E_r[φ_i(r) g(r)] of M signals, one a column.
 
@@ -212,9 +214,7 @@ def inner_products(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[A
       ValueError: signals on another grid.
     """
     if g.ndim != 2 or len(g) != len(eigen.functions):
-        raise ValueError(
-            f"g: shape={g.shape} must be (N, M) with N={len(eigen.functions)} samples of the grid."
-        )
+        raise ValueError(f"g: shape={g.shape} must be (N, M), N={len(eigen.functions)} samples.")
     return eigen.functions.T @ g / len(g)
 
 
@@ -261,6 +261,7 @@ def energy_by_number(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float
     return jnp.cumsum(share[jnp.argsort(-eigen.values)])  # `align` may have swapped neighbours
 
 
+@jax.default_matmul_precision("highest")
 def alignment(eigen: Eigen, g: Float[Array | np.ndarray, "N M"]) -> Float[Array, " M"]:
     """How much a kernel is like the one that knows nothing but g (Cristianini et al. 2001).
 

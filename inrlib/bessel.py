@@ -82,10 +82,13 @@ def sine_layers(network: SIREN, theta: Theta, dims: int) -> SineLayers:
     """The numbers of a three-layer SIREN in the form of Eq. 5: ω0 and ωh multiplied in.
 
     Raises:
-      ValueError: a network that is no SIREN with exactly one hidden layer behind its mapping.
+      ValueError: a network that is no SIREN with exactly one hidden layer behind its mapping, or
+        one that is normalised.
     """
-    if not isinstance(network, SIREN) or len(network.widths) != 1:
-        raise ValueError("network: Eq. 5 is a SIREN with one hidden layer; take widths=(F,).")
+    if not isinstance(network, SIREN) or len(network.widths) != 1 or network.norm:
+        raise ValueError(
+            "network: Eq. 5 is a SIREN with one hidden layer and no norm; take widths=(F,)."
+        )
     Omega, phi = frequencies(network, theta, dims)
     hidden, last = theta["params"]["hidden_0"], theta["params"]["readout"]
     omega0 = network.hidden_omega0
@@ -121,6 +124,7 @@ def amplitudes(net: SineLayers, s: Int[Array | np.ndarray, "S T"]) -> Complex[Ar
 
 
 @partial(jax.jit, static_argnums=2)
+@jax.default_matmul_precision("highest")
 def _amplitudes(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[Array, "S C"]:
     J = bessel(net.W, order)
     product = jnp.ones((net.W.shape[0], s.shape[0]), J.dtype)
@@ -133,6 +137,7 @@ def _amplitudes(net: SineLayers, s: Int[Array, "S T"], order: int) -> Complex[Ar
     return (twice * phase)[:, None] * ((product * turn).T @ net.w)
 
 
+@jax.default_matmul_precision("highest")
 def expand(
     net: SineLayers,
     A: Complex[Array, "S C"],
@@ -144,6 +149,7 @@ def expand(
     return net.c + jnp.sin(angle) @ A.real + jnp.cos(angle) @ A.imag
 
 
+@jax.default_matmul_precision("highest")
 def truncation_bound(net: SineLayers, order: int | Float[Array, ""]) -> Float[Array, " C"]:
     """What the terms with Σ|s_t| > order can add up to, at most, at any r.
 
@@ -198,6 +204,7 @@ def lattice_spectrum(
 
 
 @partial(jax.jit, static_argnums=(2, 3))
+@jax.default_matmul_precision("highest")
 def _lattice_spectrum(net, k, shape, order):
     axes = tuple(range(1, len(shape) + 1))
     complex_type = jnp.result_type(net.W, jnp.complex64)
@@ -255,6 +262,7 @@ def occupied_bandwidth(
     return frequency[rank][jnp.argmax(inside >= share * inside[-1])]
 
 
+@jax.default_matmul_precision("highest")
 def order_power(W: Float[Array | np.ndarray, "*F T"], order: int) -> Float[Array, "*F {order+1}"]:
     """Power of exp(jΣ_t W_t sin θ_t) by order Σ|s_t| = 0 … order, for any number of frequencies.
 

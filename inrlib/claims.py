@@ -50,6 +50,7 @@ MIME = "application/vnd.inrlib.claims+json"
 KINDS = {
     "identity": "Checks of the mathematics",
     "reproduction": "The paper says",
+    "published": "Others have published",
     "own finding": "Found here, not in the paper",
 }
 """The kinds of claim, each with the heading of its table."""

@@ -23,10 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Shaped
 
-from inrlib import checks, loop
+from inrlib import checks, devices, loop
 from inrlib.checks import Whole, free_memory
 from inrlib.loop import Stretch
 from inrlib.networks import INR, Theta, function
@@ -180,6 +179,8 @@ def fit_many(network: nn.Module, thetas: Theta, r: Coordinates, g: Values, **opt
       options: as `fit`. `learning_rate` is one for all, or an array of B. All networks see the same
         random batches.
 
+    Several devices share the networks where B comes out even over them, else the samples.
+
     Raises:
       As `fit`.
     """
@@ -318,7 +319,10 @@ def _prepare(
     if held_out is not None:
         data.append(checks.pair("held_out", *held_out, dtype))
     checks.check_sets(data, checks.check_network(network, theta, data[0][0], many), members, many)
-    checks.check_activations(network, batch or len(data[0][0]), members, dtype)
+    count = batch or len(data[0][0])
+    split = (*members, *(() if batch else (count,)))  # a batch is whole on every device
+    parts = max((devices.size(devices.several(each)) for each in split), default=1)
+    checks.check_activations(network, count, members, dtype, parts)
     if callable(learning_rate):  # a schedule
         optimizer, learning_rate = optimizer(learning_rate), 1e-4
     elif not callable(optimizer) and np.any(np.not_equal(learning_rate, 1e-4)):
@@ -332,26 +336,26 @@ def _prepare(
     rule = _Training(network, optimizer, batch, many)
     rest = {collection: leaves for collection, leaves in theta.items() if collection != "params"}
     key = jax.random.key(0) if key is None else key
-    arrays = (tuple(map(_spread, data)), rest, rates, jnp.asarray(peak, dtype), key)
+    arrays = (tuple(data), rest, rates, jnp.asarray(peak, dtype), key)
     params = jax.tree.map(jnp.asarray, theta["params"])
     levels = (jax.ShapeDtypeStruct(members, dtype),) * len(data)
-    return rule, loop.begin(params, rule.begin(params, rates), levels, steps), arrays
+    state = loop.begin(params, rule.begin(params, rates), levels, steps)
+    return rule, *_spread(state, arrays, members)
 
 
-def _spread(samples: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Samples split over all devices, when there are several and the split comes out even."""
-    devices = jax.devices()
-    if len(devices) == 1 or len(samples[0]) % len(devices):
-        return samples
-    mesh = Mesh(np.asarray(devices), ("samples",))
-
-    def place(array: Array) -> Array:
-        axes = (None,) * (array.ndim - 2) + ("samples", None)
-        return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*axes)))
-
-    return place(samples[0]), place(samples[1])
+def _spread(state: loop.State, arrays: tuple, members: tuple) -> tuple[loop.State, tuple]:
+    """Over all devices: the members where they come out even, else the samples if they do."""
+    sets, rest, rates, *others = arrays
+    if not members or devices.several(*members) is None:
+        sets = tuple((devices.split(r), devices.split(g, -2)) for r, g in sets)
+        return state, (sets, rest, rates, *others)
+    own = partial(jax.tree.map, devices.split)  # what has a leading axis of members
+    shared = lambda array, axes: own(array) if array.ndim > axes else devices.everywhere(array)
+    sets = tuple((devices.everywhere(r), shared(g, 2)) for r, g in sets)
+    return loop.State(state.step, *own(state[1:])), (sets, own(rest), shared(rates, 0), *others)
 
 
+@jax.default_matmul_precision("highest")
 def readout(
     network: INR,
     theta: Theta,

@@ -4,8 +4,8 @@
     zˡ = ρ(Wˡ zˡ⁻¹ + bˡ),      ℓ = 1 … L−1            an ordinary perceptron behind it
     f(r) = Wᴸ zᴸ⁻¹ + bᴸ
 
-A family says where Ω comes from and what ρ is; `networks` holds them. A network is a Flax module:
-static, without numbers. All its numbers sit in a pytree `theta` with two collections,
+A family says where Ω comes from and what ρ is; `networks` and `related` hold them. A network is a
+Flax module: static, without numbers. All its numbers sit in a pytree `theta` with two collections,
 
     theta["params"]   what training moves,
     theta["fixed"]    what it does not: ω0, σ, f0, and a mapping that is not trainable.
@@ -23,7 +23,7 @@ leaf that is, a family says itself: its `knob`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
@@ -31,11 +31,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
+from inrlib.blocks import Dense, Norm
 from inrlib.sine import sine
 
-__all__ = ["INR", "Knob", "Theta", "families", "frequencies", "function", "init", "tune"]
+__all__ = [
+    "INR",
+    "Knob",
+    "Theta",
+    "calibrate",
+    "families",
+    "frequencies",
+    "function",
+    "init",
+    "tune",
+]
 
 Theta = Mapping[str, Any]
 """The numbers of a network: {"params": …, "fixed": …}."""
@@ -61,9 +72,23 @@ class Knob(NamedTuple):
     zero: bool = False
 
     def of_nyquist(self, value: float, spacing: float) -> float:
-        """The value as a share of the Nyquist frequency 1/(2 spacing) of samples on a grid."""
-        cycles = value / (2 * np.pi) if self.unit.startswith("rad") else value
-        return 2 * spacing * cycles
+        """The value as a share of the Nyquist frequency 1/(2 spacing) of samples on a grid.
+
+        Two cells of a grid are a period. A blur σ, in units, stands for the frequency 1/(2πσ), of
+        which it leaves exp(−½).
+        """
+        if self.unit == "units":
+            return spacing / (np.pi * value) if value else np.inf
+        periods = {"rad": 1 / (2 * np.pi), "cells": 1 / 2, "cycles": 1}
+        return 2 * spacing * value * periods[self.unit.split()[0]]
+
+
+_OMEGA0 = Knob("omega0", "ω0", "rad per unit", 30.0, 3, 300)
+_SIGMA = Knob("sigma", "σ", "cycles per unit", 3.0, 0.1, 30, zero=True)
+_F0 = Knob("f0", "f0", "cycles per unit", 0.5, 0.25, 4)
+"""Knobs of more than one family; one name always means one thing."""
+
+_NORMS = ("", "layer", "batch")
 
 
 class INR(nn.Module):
@@ -75,14 +100,24 @@ class INR(nn.Module):
       widths: F_1 … F_{L−1}, the hidden layers behind the mapping; kept as a tuple.
       outputs: C, the channels of the signal.
       offset: a constant added to the output (the meta-learning experiments use 0.5).
+      norm: "layer" or "batch" normalises v = W z + b of every layer behind the mapping,
+        v ↦ s (v − m)/√(σ² + 10⁻⁵) + t with s and t trained. "layer" (Ba et al. 2016): m and σ² are
+        those of one sample's units. "batch" (Ioffe and Szegedy 2015): those of one unit over
+        samples, fixed numbers that `calibrate` measures; before that they are 0 and 1. s starts at
+        1/`gain`, so that what goes into the sine of a SIREN starts with variance 1, and not 30².
+      alpha: `init` draws all matrices but the readout's α times as large (Yeom et al. 2025,
+        arXiv 2410.04779). In the mapping that is the same as α times the knob.
 
     Raises:
-      ValueError: a size that is no whole number above 0, or an array as an attribute.
+      ValueError: a size that is no whole number above 0, another number but the offset that is not
+        finite and above 0, another norm, or an array as an attribute.
     """
 
     widths: Sequence[SupportsIndex] = (256, 256, 256)
     outputs: int = 1
     offset: float = 0.0
+    norm: str = ""
+    alpha: float = 1.0
 
     label = "INR"
     knob = None
@@ -94,22 +129,43 @@ class INR(nn.Module):
         for field in fields(self):
             if field.type is int:
                 setattr(self, field.name, _whole(field.name, getattr(self, field.name)))
-            elif field.compare:
+            elif field.compare and field.name != "parent":  # of a network inside another module
                 _check_hashable(field.name, getattr(self, field.name))
+            if field.type is float and field.name != "offset":
+                _check_positive(field.name, getattr(self, field.name))
+        _check_choice("norm", self.norm, _NORMS)
         super().__post_init__()
 
     @classmethod
     def sized(cls, width: int, depth: int, outputs: int = 1, **options) -> "INR":
         """A network of this family with `depth` hidden layers and a mapping as wide as they are."""
+        if hasattr(cls, "mapping_width"):
+            options = {"mapping_width": width} | options
         return cls((width,) * depth, outputs, **options)
 
     def setup(self):
-        self.hidden = [self.dense(width) for width in self.widths]
-        self.readout = self.dense(self.outputs)
+        fan_ins = (getattr(self, "mapping_width", 0), *self.widths)
+        self.hidden = [self.dense(*sizes) for sizes in zip(self.widths, fan_ins, strict=False)]
+        self.readout = self.last(self.outputs, fan_ins[-1])
+        self.norms = [Norm(self.norm, 1 / self.gain) for _ in self.widths if self.norm]
 
-    def dense(self, features: int) -> nn.Dense:
-        """A layer Wz + b with this family's initialisation."""
-        return nn.Dense(features)
+    @property
+    def gain(self) -> float:
+        """What ρ multiplies its argument by."""
+        return getattr(self, "hidden_omega0", 1.0)
+
+    def dense(self, features: int, fan_in: int) -> Dense:
+        """A layer Wz + b with this family's initialisation; fan_in is 0 where it is not known."""
+        return Dense(features)
+
+    def last(self, features: int, fan_in: int) -> Dense:
+        """The readout, a layer like all others unless a family says otherwise."""
+        return self.dense(features, fan_in)
+
+    def before(self, layer: int, z: Inexact[Array, "*N F"]) -> Inexact[Array, "*N G"]:
+        """v = W z + b of a hidden layer, normalised if there is a norm."""
+        v = self.hidden[layer](z)
+        return self.norms[layer](v) if self.norm else v
 
     def activation(self, v: Float[Array | np.ndarray, "*N F"]) -> Float[Array, "*N F"]:
         """ρ, element by element."""
@@ -123,23 +179,24 @@ class INR(nn.Module):
         """γ(r) = sin(Ω r + φ)."""
         return sine(self.phases(r))
 
-    def features(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N F"]:
+    def features(self, r: Float[Array | np.ndarray, "*N D"]) -> Inexact[Array | np.ndarray, "*N F"]:
         """z^(L−1), the last hidden layer: what the linear readout combines."""
         z = self.mapping(r)
-        for layer in self.hidden:
-            z = self.activation(layer(z))
+        for layer in range(len(self.widths)):
+            z = self.activation(self.before(layer, jnp.asarray(z)))
         return z
 
     def __call__(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N C"]:
         """f(r)."""
         return self.readout(self.features(r)) + self.offset
 
-    def _setting(self, trainable: bool = False) -> Array:
-        """The knob's number: moved by a slider, and by training only if trainable."""
-        usual = lambda *_: jnp.float32(self.knob.usual)
+    def _setting(self, knob: Knob | None = None, trainable: bool = False) -> Array:
+        """A knob's number: moved by a slider, and by training only if trainable."""
+        knob = knob or self.knob
+        usual = lambda *_: jnp.float32(knob.usual)
         if trainable:
-            return self.param(self.knob.name, usual)
-        return self.variable("fixed", self.knob.name, usual).value
+            return self.param(knob.name, usual)
+        return self.variable("fixed", knob.name, usual).value
 
 
 def _whole(name: str, value: Any) -> int:
@@ -147,6 +204,16 @@ def _whole(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
     return int(value)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+        raise ValueError(f"{name}={value!r} must be a finite number greater than 0.")
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
 
 
 def _check_hashable(name: str, value: Any) -> None:
@@ -183,7 +250,15 @@ def init(
     # Drawn in float32 whatever the dtype: the same key is the same draw.
     theta = network.init(key, jnp.zeros((1, dims), jnp.float32))
     theta = {"params": {}, "fixed": {}} | dict(theta)
-    return tune(jax.tree.map(lambda leaf: leaf.astype(dtype), theta), **settings)
+    wide = jnp.complex128 if jnp.dtype(dtype).itemsize > 4 else jnp.complex64
+
+    def number(path, leaf):
+        names = [step.key for step in path]
+        if names[-1] == "kernel" and "readout" not in names:
+            leaf = leaf * network.alpha
+        return leaf.astype(wide if jnp.iscomplexobj(leaf) else dtype)
+
+    return tune(jax.tree_util.tree_map_with_path(number, theta), **settings)
 
 
 def tune(theta: Theta, **settings: ArrayLike) -> Theta:
@@ -223,15 +298,37 @@ def _check_setting(knob: Knob, value: ArrayLike) -> None:
         raise ValueError(f"{knob.name}={value[bad].flat[0]} must be a finite number {bound}.")
 
 
+def calibrate(network: INR, theta: Theta, r: Float[Array | np.ndarray, "N D"]) -> Theta:
+    """`theta` with the means and variances of norm="batch" measured at r, layer after layer.
+
+    They are fixed numbers from then on: f is a function of one sample, training and `ntk.gram` take
+    no derivative through them. Batch normalisation as it is trained elsewhere measures them anew at
+    every step, on that step's samples, and differentiates them. There f(r) depends on the other
+    samples, and so does the kernel: along every unit's mean, and along its variance, that kernel
+    has no gradient, this one has. Measure again after training to see how far they have moved.
+
+    Raises:
+      ValueError: a network with no such norm, or fewer than two samples.
+    """
+    if network.norm != "batch":
+        raise ValueError(f'calibrate: norm={network.norm!r} measures nothing; take norm="batch".')
+    if np.ndim(r) != 2 or len(r) < 2:
+        raise ValueError(f"calibrate: r has shape {np.shape(r)}; give (N, D), at least 2 samples.")
+    return {**theta, **network.apply(theta, jnp.asarray(r), mutable=["fixed"])[1]}
+
+
 def families() -> dict[str, type[INR]]:
-    """Every family with a knob of its own, by label; a reader's own subclasses too."""
+    """Public families with a knob of their own, by label, the paper's first; a reader's too."""
 
     def below(family):
         for child in family.__subclasses__():
             yield child
             yield from below(child)
 
-    return {family.label: family for family in below(INR) if "knob" in vars(family)}
+    listed = lambda family: "knob" in vars(family) and not family.__name__.startswith("_")
+    found = [family for family in below(INR) if listed(family)]
+    found.sort(key=lambda family: family.__module__ != "inrlib.networks")
+    return {family.label: family for family in found}
 
 
 def function(network: nn.Module, theta: Theta) -> Callable[[Any, Array], Array]:
@@ -245,10 +342,11 @@ def frequencies(
 ) -> tuple[Float[Array, "T D"], Float[Array, " T"]]:
     """The mapping's Ω (rad per unit of r) and φ (rad): γ(r) = sin(Ω r + φ).
 
-    The phases are affine in r, so their derivative at the origin is Ω, exactly.
+    The phases are affine in r, so their derivative at the origin is Ω, exactly. A filtered mapping
+    (IPE, Prefiltered) multiplies each sine by a number, STAF adds several up in one unit.
 
     Raises:
-      ValueError: a network whose mapping is not sinusoidal (a plain MLP).
+      ValueError: a network whose mapping is not sinusoidal (a plain MLP, FINER, WIRE, a grid).
     """
     if type(network).phases is INR.phases:
         raise ValueError(f"network: {network.label} has no mapping frequencies; take SIREN or FFN.")

@@ -19,13 +19,14 @@ __all__ = ["TOLERANCE", "quadrature", "subspace"]
 TOLERANCE, _ROUNDS = 1e-4, 500
 
 
-@partial(jax.jit, static_argnums=(3, 4))
+@partial(jax.jit, static_argnums=(3, 4, 5))
 def subspace(
     apply: Callable[[Array], Array],
     V: Float[Array, "N columns"],
     fresh: Float[Array, "N width"],
     k: int,
     steps: int,
+    more: int = 2,
 ) -> tuple[Float[Array, "N k"], Float[Array, " k"], Float[Array, " k"]]:
     """The leading k eigenvectors (Golub and Underwood 1977; Musco and Musco 2015): the span of
 
@@ -37,13 +38,14 @@ def subspace(
     LOBPCG, which stops after its first step in float32.
 
     Where a residual is above `TOLERANCE` afterwards, as it is for a flat spectrum, rounds of two
-    steps from the best combinations follow.
+    steps (`more`) from the best combinations follow.
 
     Args:
       apply: V ↦ ΘV, a pytree (`jax.tree_util.Partial`).
       V: the block that it starts from.
       fresh: random columns of length about 1, for blocks that are spent.
       k, steps: as `atoms.leading`.
+      more: steps of each round after the first; 0 for no such round.
 
     Returns:
       Eigenvectors of length 1, their eigenvalues, and the residuals in units of the largest; after
@@ -53,10 +55,10 @@ def subspace(
     with jax.default_matmul_precision("highest"):
         V = jnp.linalg.qr(V)[0]
         state = _round(apply, V, apply(V), fresh, steps)
-        if steps:
+        if more:
             _, state = lax.while_loop(
                 lambda s: unfinished(s[1][-1]) & (s[0] < _ROUNDS),
-                lambda s: (s[0] + 1, _round(apply, *s[1][:2], fresh, min(2, steps))),
+                lambda s: (s[0] + 1, _round(apply, *s[1][:2], fresh, more)),
                 (0, state),
             )
     vectors, _, values, residuals = (part[..., :k] for part in state)

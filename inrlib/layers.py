@@ -7,6 +7,9 @@ network's own program (its jaxpr), so they hold for any module: a matrix that is
 scanned over, normalised or cast is not multiplied by as it is stored, or not once. Such parameters,
 and all others, have a column of the Jacobian each.
 
+A complex W is two trained numbers a place. With δ = ∂f/∂Re v − j ∂f/∂Im v the gradients by both are
+the real and, but for its sign, the imaginary part of z δᵀ: two vectors again.
+
 >>> import flax.linen as nn
 >>> network, r = nn.Dense(3), jnp.ones((5, 2))
 >>> (layer,), columns = factors(network, network.init(jax.random.key(0), r), r)
@@ -16,7 +19,7 @@ and all others, have a column of the Jacobian each.
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -25,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, Literal, jaxpr_as_fun, subjaxprs
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from inrlib.inr import Theta
 
-__all__ = ["Layer", "check", "factors", "left_over", "one_sample"]
+__all__ = ["Layer", "check", "diagonal", "factors", "left_over", "one_sample", "rest"]
 
 
 class Layer(NamedTuple):
@@ -37,12 +40,13 @@ class Layer(NamedTuple):
 
     Attributes:
       Z: what the matrix is multiplied by.
-      delta: the derivative of the C outputs by the result, side by side, divided by √C.
+      delta: the derivative of the C outputs by the result, side by side, divided by √C. Complex if
+        the matrix is; then the share of the kernel is Re (Z1 Z2ᴴ + 1) ∘ (Δ1 Δ2ᴴ).
       bias: whether a b is added to the result.
     """
 
-    Z: Float[Array, "N F"]
-    delta: Float[Array, "N CG"]
+    Z: Inexact[Array, "N F"]
+    delta: Inexact[Array, "N CG"]
     bias: bool
 
 
@@ -61,6 +65,13 @@ def one_sample(network: nn.Module, theta: Theta) -> tuple[Callable, list[Array]]
         return network.apply({**theta, "params": tree.unflatten(whole)}, r[None])[0]
 
     return f, [part for both in split for part in both]
+
+
+def _whole(network: nn.Module, theta: Theta) -> tuple[Callable, list[Array]]:
+    """The same with complex parameters as they are."""
+    leaves, tree = jax.tree.flatten(theta["params"])
+    apply = lambda whole, r: network.apply({**theta, "params": tree.unflatten(whole)}, r[None])[0]
+    return apply, [jnp.asarray(leaf) for leaf in leaves]
 
 
 class _Plan(NamedTuple):
@@ -130,9 +141,28 @@ def _variables(atoms: list) -> list:
 
 def left_over(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> int:
     """How many columns `factors` has: C times the parameters that are in no `Layer`."""
-    f, numbers = one_sample(network, theta)
+    f, numbers = _whole(network, theta)
     plan = _plan(f, numbers, r)
-    return plan.program.out_avals[0].size * sum(numbers[i].size for i in plan.rest)
+    sizes = (numbers[i].size * (1 + jnp.iscomplexobj(numbers[i])) for i in plan.rest)
+    return plan.program.out_avals[0].size * sum(sizes)
+
+
+def rest(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> tuple[Callable, list[Array]]:
+    """(numbers, r (N, D)) ↦ f(r) (N, C), and the numbers that are in no `Layer`, as real arrays."""
+    f, whole = _whole(network, theta)
+    free = _plan(f, whole, r).rest
+    split = [i for i in free if jnp.iscomplexobj(whole[i])]
+    imaginary = [jnp.imag(whole[i]) for i in split]
+
+    def run(numbers, r):
+        parts = dict(zip(free, numbers, strict=False))
+        parts |= {
+            i: lax.complex(parts[i], imag)
+            for i, imag in zip(split, numbers[len(free) :], strict=True)
+        }
+        return jax.vmap(lambda r: f([parts.get(i, x) for i, x in enumerate(whole)], r))(r)
+
+    return run, [jnp.real(whole[i]) for i in free] + imaginary
 
 
 def factors(
@@ -145,7 +175,7 @@ def factors(
       left over, side by side. All derivatives are divided by √C, so that products of them are means
       over the outputs.
     """
-    f, numbers = one_sample(network, theta)
+    f, numbers = _whole(network, theta)
     plan = _plan(f, numbers, r)
     (out,) = plan.program.out_avals
     zeros = {
@@ -167,9 +197,26 @@ def factors(
     layers = [
         Layer(Z[i], flat(deltas[i]), bias is not None) for i, (_, bias) in plan.matrices.items()
     ]
+    parts = lambda x: [jnp.real(x), jnp.imag(x)] if jnp.iscomplexobj(x) else [x]
     empty = jnp.zeros((len(r), 0), out.dtype)
-    columns = jnp.concatenate([empty, *map(flat, columns.values())], axis=1)
+    columns = [flat(part) for column in columns.values() for part in parts(column)]
+    columns = jnp.concatenate([empty, *columns], axis=1)
     return layers, columns if with_columns else None
+
+
+@partial(jax.jit, static_argnums=0)
+def diagonal(network: nn.Module, theta: Theta, r: Float[Array, "N D"]) -> Float[Array, " N"]:
+    """Θ(r, r) of every sample, without any other entry of the kernel.
+
+        Θ(r, r) = Σ_layers (|z|² + 1) |δ|²
+
+    Its mean is the trace of Θ over N: the mean of the eigenvalues of Θ, and the sum of those of
+    Θ/N. May be vmapped over theta.
+    """
+    square = lambda rows: jnp.sum(jnp.real(rows * jnp.conj(rows)), axis=1)
+    found, columns = factors(network, theta, r)
+    parts = [(square(layer.Z) + float(layer.bias)) * square(layer.delta) for layer in found]
+    return sum(parts, square(columns))
 
 
 # --- What has no gradient of this kind ----------------------------------------------------------

@@ -6,10 +6,12 @@
     PositionalEncoding    Ω = 2πf0 2ᵏ I                     ρ = ReLU
     MFN                   a mapping for every layer         products
     MLP                   none                              ρ = ReLU
+    OwnActivation         ρ in the place of γ's sine        ρ = yours
 
-Each is a class of a few lines on top of `inr`, whose names are here too. How to add one stands in
-CONTRIBUTING.md.
+Each is a class of a few lines on top of `inr`, whose names are here too, and so are the families of
+`related`. How to add one stands in CONTRIBUTING.md.
 
+>>> import jax
 >>> network = SingleFrequency((8,))
 >>> theta = init(network, jax.random.key(0), dims=1, f0=2.0)
 >>> (frequencies(network, theta, dims=1)[0] / jnp.pi).tolist()
@@ -19,12 +21,26 @@ CONTRIBUTING.md.
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Real
 
-from inrlib.inr import INR, Knob, Theta, families, frequencies, function, init, tune
+from inrlib.blocks import Dense, FixedDense, Fourier, uniform
+from inrlib.inr import (
+    _F0,
+    _OMEGA0,
+    _SIGMA,
+    INR,
+    Knob,
+    Theta,
+    calibrate,
+    families,
+    frequencies,
+    function,
+    init,
+    tune,
+)
+from inrlib.related import *  # noqa: F403 - every family is found here, by name
 from inrlib.sine import sine
 
 __all__ = [
@@ -34,40 +50,53 @@ __all__ = [
     "MLP",
     "SIREN",
     "Knob",
+    "OwnActivation",
     "PositionalEncoding",
     "SingleFrequency",
     "Theta",
+    "calibrate",
     "families",
     "frequencies",
     "function",
     "init",
     "tune",
     "with_first_layer",
+    "with_hidden_omega0",
 ]
 
-_OMEGA0 = Knob("omega0", "ω0", "rad per unit", 30.0, 3, 300)
-_F0 = Knob("f0", "f0", "cycles per unit", 0.5, 0.25, 4)
+
+class _OneActivation(INR):
+    """γ(r) = ρ(ω0 (W⁰ r + b⁰)), zˡ = ρ(ωh (Wˡ zˡ⁻¹ + bˡ)): one ρ, drawn as a SIREN is."""
+
+    mapping_width: int = 256
+    hidden_omega0: float = 30.0
+    trainable: bool = True
+    zero_bias: bool = False
+
+    knob = _OMEGA0
+
+    def setup(self):
+        super().setup()
+        self.omega0 = self._setting()
+        layer = Dense if self.trainable else FixedDense
+        self.first = layer(
+            self.mapping_width,
+            kernel_init=uniform(lambda fan_in: 1 / fan_in),
+            bias_init=self._bias(1.0),
+        )
+
+    def dense(self, features, fan_in):
+        return Dense(
+            features,
+            kernel_init=uniform((6 / fan_in) ** 0.5 / self.hidden_omega0),
+            bias_init=self._bias(fan_in**-0.5),
+        )
+
+    def _bias(self, bound: float) -> Callable:
+        return nn.initializers.zeros if self.zero_bias else uniform(bound)
 
 
-def _uniform(bound: Callable[[int], float] | float) -> Callable:
-    """Initialiser U(−b, b); b is a number, or a function of a kernel's fan-in."""
-
-    def draw(key, shape, dtype=jnp.float32):
-        limit = bound(shape[0]) if callable(bound) else bound
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return draw
-
-
-class _FixedDense(nn.Dense):
-    """A dense layer that training leaves alone: its numbers go to theta["fixed"]."""
-
-    def param(self, name, init_fn, *args, **kwargs):
-        draw = lambda: init_fn(self.make_rng("params"), *args, **kwargs)
-        return self.variable("fixed", name, draw).value
-
-
-class SIREN(INR):
+class SIREN(_OneActivation):
     """Sinusoidal representation network (Sitzmann et al. 2020): ρ = sin.
 
     γ(r) = sin(ω0 (W⁰ r + b⁰)), so Ω = ω0 W⁰ and φ = ω0 b⁰; behind it zˡ = sin(ωh (Wˡ zˡ⁻¹ + bˡ)).
@@ -81,39 +110,8 @@ class SIREN(INR):
       zero_bias: start all biases at zero (the meta-learning experiments).
     """
 
-    mapping_width: int = 256
-    hidden_omega0: float = 30.0
-    trainable: bool = True
-    zero_bias: bool = False
-
     label = "SIREN"
     knob = _OMEGA0
-
-    @classmethod
-    def sized(cls, width, depth, outputs=1, **options):
-        return super().sized(width, depth, outputs, mapping_width=width, **options)
-
-    def setup(self):
-        self.omega0 = self._setting()
-        layer = nn.Dense if self.trainable else _FixedDense
-        self.first = layer(
-            self.mapping_width,
-            kernel_init=_uniform(lambda fan_in: 1 / fan_in),
-            bias_init=self._bias(1.0),
-        )
-        fan_ins = (self.mapping_width, *self.widths)
-        *hidden, self.readout = [
-            nn.Dense(
-                features,
-                kernel_init=_uniform(lambda fan_in: (6 / fan_in) ** 0.5 / self.hidden_omega0),
-                bias_init=self._bias(fan_in**-0.5),
-            )
-            for fan_in, features in zip(fan_ins, (*self.widths, self.outputs), strict=True)
-        ]
-        self.hidden = hidden
-
-    def _bias(self, bound: float) -> Callable:
-        return nn.initializers.zeros if self.zero_bias else _uniform(bound)
 
     def activation(self, v):
         return sine(self.hidden_omega0 * v)
@@ -122,19 +120,44 @@ class SIREN(INR):
         return self.omega0 * self.first(r)
 
 
-class _Fourier(INR):
-    """Mappings [sin v, cos v] of phases v(r): φ alternates between 0 and π/2."""
+class OwnActivation(_OneActivation):
+    """Any activation in a SIREN's place: γ(r) = ρ(ω0 (W⁰ r + b⁰)), zˡ = ρ(ωh (Wˡ zˡ⁻¹ + bˡ)).
 
-    def waves(self, r: Float[Array | np.ndarray, "*N D"]) -> Float[Array, "*N half"]:
-        """v(r)."""
-        raise NotImplementedError
+    Numbers are drawn as a SIREN's, so the same key with ρ = sin is the same network. It is in no
+    menu of families: nothing is one before its ρ is known.
 
-    def phases(self, r):
-        v = self.waves(r)
-        return jnp.concatenate([v, v + jnp.pi / 2], axis=-1)
+    Attributes:
+      rho: ρ, element by element, in JAX. A network is found again by its hash: the same function
+        compiles once, one that is defined anew compiles anew. `checks.check_rho` says what is wrong
+        with one.
+      mapping_width, hidden_omega0, trainable, zero_bias: as of `SIREN`. What is handed to ρ does
+        not depend on ωh, except for the biases: the Wˡ are drawn as much smaller. It sets how fast
+        they learn.
+
+    Raises:
+      ValueError: rho is no function, or has no hash.
+    """
+
+    rho: Callable = jnp.sin
+
+    label = "your own"
+
+    def __post_init__(self):
+        if not callable(self.rho):
+            raise ValueError(
+                f"rho is of type {type(self.rho).__name__}; give a function of an array, such as "
+                "lambda v: jnp.exp(-(v**2))."
+            )
+        super().__post_init__()
+
+    def activation(self, v):
+        return self.rho(self.hidden_omega0 * v)
+
+    def mapping(self, r):
+        return self.rho(self.omega0 * self.first(r))
 
 
-class FFN(_Fourier):
+class FFN(Fourier, INR):
     """Fourier feature network (Tancik et al. 2020): ReLU behind random Fourier features.
 
     γ(r) = [sin 2πσBr, cos 2πσBr] with B_ij ~ N(0, 1). The draw B is in `theta` apart from σ, so the
@@ -149,16 +172,16 @@ class FFN(_Fourier):
     trainable: bool = False
 
     label = "FFN"
-    knob = Knob("sigma", "σ", "cycles per unit", 3.0, 0.1, 30, zero=True)
+    knob = _SIGMA
 
     @classmethod
     def sized(cls, width, depth, outputs=1, **options):
-        return super().sized(width, depth, outputs, mapping_width=2 * width, **options)
+        return super().sized(width, depth, outputs, **{"mapping_width": 2 * width} | options)
 
     def setup(self):
         super().setup()
         self.sigma = self._setting()
-        layer = nn.Dense if self.trainable else _FixedDense
+        layer = Dense if self.trainable else FixedDense
         self.B = layer(
             self.mapping_width // 2, use_bias=False, kernel_init=nn.initializers.normal(1.0)
         )
@@ -167,7 +190,7 @@ class FFN(_Fourier):
         return 2 * jnp.pi * self.sigma * self.B(r)
 
 
-class SingleFrequency(_Fourier):
+class SingleFrequency(Fourier, INR):
     """The single-frequency mapping of Section 4.1: γ(r) = [sin 2πf0 r, cos 2πf0 r].
 
     One frequency along each axis; with ReLU layers behind it the set H(Ω) is {2πf0 k | k ∈ Z^D}.
@@ -183,13 +206,13 @@ class SingleFrequency(_Fourier):
 
     def setup(self):
         super().setup()
-        self.f0 = self._setting(self.trainable)
+        self.f0 = self._setting(trainable=self.trainable)
 
     def waves(self, r):
         return 2 * jnp.pi * self.f0 * r
 
 
-class PositionalEncoding(_Fourier):
+class PositionalEncoding(Fourier, INR):
     """Deterministic encoding of NeRF (Mildenhall et al. 2020): frequencies in powers of two.
 
     γ(r) = [sin 2π f0 2^k r, cos 2π f0 2^k r] for k = 0 … octaves−1, along every axis.
@@ -228,22 +251,17 @@ class MFN(INR):
     label = "MFN"
     knob = _OMEGA0._replace(usual=256.0)
 
-    @classmethod
-    def sized(cls, width, depth, outputs=1, **options):
-        return super().sized(width, depth, outputs, mapping_width=width, **options)
-
     def setup(self):
+        super().setup()
         self.omega0 = self._setting()
         filters = self.mapping_width + sum(self.widths)
-        spread = _uniform(lambda fan_in: fan_in**-0.5)
-        self.filters = nn.Dense(filters, use_bias=False, kernel_init=spread)
-        self.phi = self.param("phi", _uniform(np.pi), (filters,))
-        fan_ins = (self.mapping_width, *self.widths)
-        *hidden, self.readout = [
-            nn.Dense(features, kernel_init=spread, bias_init=_uniform(fan_in**-0.5))
-            for fan_in, features in zip(fan_ins, (*self.widths, self.outputs), strict=True)
-        ]
-        self.hidden = hidden
+        spread = uniform(lambda dims: dims**-0.5)
+        self.filters = Dense(filters, use_bias=False, kernel_init=spread)
+        self.phi = self.param("phi", uniform(np.pi), (filters,))
+
+    def dense(self, features, fan_in):
+        spread = uniform(fan_in**-0.5)
+        return Dense(features, kernel_init=spread, bias_init=spread)
 
     def activation(self, v):
         return v  # products take its place
@@ -254,8 +272,8 @@ class MFN(INR):
     def features(self, r):
         ends = np.cumsum([self.mapping_width, *self.widths])[:-1]
         z, *filters = jnp.split(self.mapping(r), ends, axis=-1)
-        for layer, filtered in zip(self.hidden, filters, strict=True):
-            z = layer(z) * filtered
+        for layer, filtered in enumerate(filters):
+            z = self.before(layer, z) * filtered
         return z
 
 
@@ -289,3 +307,22 @@ def with_first_layer(
             )
         home["first"] = dict(home["first"]) | {name: array.astype(old.dtype)}
     return theta
+
+
+def with_hidden_omega0(network: INR, theta: Theta, value: float | Array) -> Theta:
+    """`theta` such that an untrained SIREN gives what the same draw with another ωh gives.
+
+        sin(ωh' (W' z + b)) = sin(ωh (W z + b ωh'/ωh)),     W' = W ωh/ωh'
+
+    Weights are drawn divided by ωh, so in the hidden layers it cancels but for the biases; the
+    readout is ωh/ωh' times as large. Families without an ωh stay as they are.
+    """
+    if not isinstance(network, _OneActivation):
+        return theta
+    ratio = value / network.hidden_omega0
+    params = dict(theta["params"])
+    for name in (name for name in params if name.startswith("hidden")):
+        params[name] = {**params[name], "bias": params[name]["bias"] * ratio}
+    readout = params["readout"]
+    params["readout"] = {**readout, "kernel": readout["kernel"] / ratio}
+    return {**theta, "params": params}

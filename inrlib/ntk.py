@@ -36,9 +36,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Inexact
 
-from inrlib import layers
+from inrlib import devices, layers, products
+from inrlib.devices import SPLIT, WHOLE
 from inrlib.fitting import free_memory
 from inrlib.inr import Theta
 from inrlib.moved import moved
@@ -80,7 +82,8 @@ def gram(
       network: any of `networks`, or any Flax module that maps (N, D) to real (N, C), sample by
         sample. Matrices that are multiplied by once are taken as above; every other parameter (a
         trainable f0, a filter, a shared or normalised matrix) by its own column of the Jacobian,
-        which takes longer but no more memory. Of a complex parameter both parts are trained.
+        which takes longer but no more memory. Of a complex parameter both parts are trained, and a
+        matrix of them has the share Re (Z1 Z2ᴴ + 1) ∘ (Δ1 Δ2ᴴ).
       theta: its numbers, at initialisation, trained or learned. What is in theta["fixed"] has no
         gradient.
       r1, r2: coordinates. Without r2 the kernel is that of r1 with itself, which is symmetric: half
@@ -88,7 +91,8 @@ def gram(
 
     Returns:
       The kernel. The function may be jitted and vmapped; settings in `theta` are traced, so a
-      slider compiles nothing.
+      slider compiles nothing. Where N comes out even over several devices each makes its own rows,
+      all columns of them, and keeps them.
 
     Raises:
       ValueError: coordinates of the wrong shape, numbers that are not finite, a network that
@@ -98,47 +102,61 @@ def gram(
     r1 = jnp.asarray(r1)
     r2 = None if r2 is None else jnp.asarray(r2)
     itemsize = jnp.result_type(float, *jax.tree.leaves(theta["params"])).itemsize
-    check_memory("gram", len(r1), len(r1 if r2 is None else r2), 1, itemsize)
-    return _gram(network, _tiles(), theta, r1, r2)
+    mesh = devices.several(len(r1))
+    check_memory("gram", len(r1), len(r1 if r2 is None else r2), 1, itemsize, devices.size(mesh))
+    return _gram(network, _tiles(), mesh, theta, r1, r2)
 
 
 _MOST = 2**26
 """How many entries of the Jacobian are held at once: a quarter of a GiB."""
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _gram(network, tiles, theta, r1, r2):
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _gram(network, tiles, mesh, theta, r1, r2):
+    rows = devices.each(mesh, partial(_rows, network, tiles, mesh), (WHOLE, SPLIT, WHOLE), SPLIT)
+    return rows(theta, r1, r2)
+
+
+def _rows(network, tiles, mesh, theta, r1, r2):
+    """Θ between r1 and r2; without r2, between r1 and the r1 of all devices."""
     cut = lax.dynamic_slice_in_dim
-    symmetric = r2 is None
+    symmetric = mesh is None and r2 is None
     width = layers.left_over(network, theta, r1)
-    whole = max(len(r1), len(r1 if symmetric else r2)) * width <= _MOST
+    columns = devices.size(mesh) * len(r1) if r2 is None else len(r2)
+    whole = max(len(r1), columns) * width <= _MOST
     if not whole:  # as many rows of the Jacobian at a time as may be held
         tiles = (max(1, min(tiles[0], _MOST // width)), tiles[1])
 
     with jax.default_matmul_precision("highest"):  # a GPU would round float32 to 10 bits
         of = partial(layers.factors, network, theta, with_columns=whole)
         one, some = of(r1)
-        two, others = (one, some) if symmetric else of(r2)
+        if r2 is None:  # every device finds the factors of its own samples alone
+            two, others, r2 = devices.gathered(mesh, (one, some, r1))
+        else:
+            two, others = of(r2)
         rows = lambda r, i, size: layers.factors(network, theta, cut(r, i, size))[1]
 
         def block(i, j, height, width):
             part = sum(
-                (_products(cut(a.Z, i, height), cut(b.Z, j, width)) + float(a.bias))
-                * _products(cut(a.delta, i, height), cut(b.delta, j, width))
+                jnp.real(
+                    (_products(cut(a.Z, i, height), cut(b.Z, j, width)) + float(a.bias))
+                    * _products(cut(a.delta, i, height), cut(b.delta, j, width))
+                )
                 for a, b in zip(one, two, strict=True)
             )
             if whole:
                 return part + _products(cut(some, i, height), cut(others, j, width))
             left = rows(r1, i, height)
-            return part + _products(left, rows(r1 if symmetric else r2, j, width))
+            return part + _products(left, rows(r2, j, width))
 
-        return _assemble(block, len(r1), len(r1 if symmetric else r2), symmetric, tiles)
+        return _assemble(block, len(r1), columns, symmetric, tiles)
 
 
 def _products(
-    a: Float[Array, "N F"], b: Float[Array, "M F"]
-) -> Float[Array, "N M"] | Float[Array, ""]:
-    """a bᵀ; for a few columns written out, so that the compiler fuses it with what follows."""
+    a: Inexact[Array, "N F"], b: Inexact[Array, "M F"]
+) -> Inexact[Array, "N M"] | Inexact[Array, ""]:
+    """a bᴴ; for a few columns written out, so that the compiler fuses it with what follows."""
+    b = jnp.conj(b)
     if a.shape[1] > 4:
         return a @ b.T
     return sum((x[:, None] * y for x, y in zip(a.T, b.T, strict=True)), jnp.zeros((), a.dtype))
@@ -185,14 +203,14 @@ def _assemble(block, rows: int, columns: int, symmetric: bool, tiles: tuple[int,
 
 
 def operator(
-    network: nn.Module, theta: Theta, r: Float[Array, "N D"], *, chunk: int = 4096
+    network: nn.Module, theta: Theta, r: Float[Array, "N D"], *, chunk: int = 1024
 ) -> Matvec:
     """V ↦ Θ V without Θ, for grids where N² numbers do not fit.
 
         Θ V = J (Jᵀ V),     J = ∇θ f(r), (N, parameters)
 
-    Jᵀ V is one vector-Jacobian product and J U one Jacobian-vector product for each block V; both
-    go through the samples chunk by chunk, so memory does not grow with N.
+    by matrix products with the layers' factors (`products`), chunk by chunk of samples, so memory
+    does not grow with N. Several devices share the samples; the result is the same on each.
 
     Args:
       network, theta, r: as `gram`; several outputs by trace.
@@ -207,9 +225,9 @@ def operator(
     if chunk < 1:
         raise ValueError(f"operator: chunk={chunk} must be at least 1 sample.")
     _check("operator", network, theta, r)
-    r = jnp.asarray(r)
-    chunk = min(chunk, len(r))
-    return jax.tree_util.Partial(_Operator(network, chunk), theta, r)
+    r, mesh = jnp.asarray(r), devices.several()
+    chunk = devices.share(len(r), chunk, devices.size(mesh))
+    return jax.tree_util.Partial(_Operator(network, chunk, mesh), theta, r)
 
 
 class _Operator(NamedTuple):
@@ -217,40 +235,10 @@ class _Operator(NamedTuple):
 
     network: nn.Module
     chunk: int
+    mesh: Mesh | None
 
     def __call__(self, theta, r, V):
-        return _apply(self.network, self.chunk, theta, r, V)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _apply(network, chunk, theta, r, V):
-    N, K = V.shape
-    f, numbers = layers.one_sample(network, theta)
-    out = jax.eval_shape(f, numbers, r[0])
-    C, channels = out.size, jnp.eye(out.size, dtype=out.dtype)
-    fill = -N % chunk  # samples that fill the last chunk up; their V is zero
-    r = jnp.concatenate([r, jnp.broadcast_to(r[:1], (fill, r.shape[1]))])
-    V = jnp.concatenate([V.astype(out.dtype), jnp.zeros((fill, K), out.dtype)])
-    r, V = r.reshape(-1, chunk, r.shape[1]), V.reshape(-1, chunk, K)
-
-    def at(r):
-        return lambda numbers: jax.vmap(f, (None, 0))(numbers, r)
-
-    def pull(U, rV):
-        r, V = rV
-        _, pullback = jax.vjp(at(r), numbers)
-        cotangents = jnp.einsum("nk,cd->kcnd", V, channels)
-        (part,) = jax.vmap(jax.vmap(pullback))(cotangents)
-        return jax.tree.map(jnp.add, U, part), None
-
-    def push(r):
-        one = lambda U: jax.jvp(at(r), (numbers,), (U,))[1]
-        return jnp.einsum("kcnc->nk", jax.vmap(jax.vmap(one))(U)) / C
-
-    with jax.default_matmul_precision("highest"):
-        nothing = [jnp.zeros((K, C, *p.shape), p.dtype) for p in numbers]
-        U, _ = lax.scan(pull, nothing, (r, V))
-        return lax.map(push, r).reshape(-1, K)[:N]
+        return products.product(*self, theta, r, V)
 
 
 # --- Regression --------------------------------------------------------------------------------
@@ -355,11 +343,15 @@ def _check(name: str, network: nn.Module, theta: Theta, *coordinates) -> None:
         )
 
 
-def check_memory(name: str, rows: int, columns: int, pairs: int, itemsize: int) -> None:
+def check_memory(
+    name: str, rows: int, columns: int, pairs: int, itemsize: int, parts: int = 1
+) -> None:
+    """Whether a matrix fits, the rows of which are split over so many devices."""
     needed = rows * columns * pairs * itemsize
-    if needed > (free := free_memory()):
+    if needed > (free := free_memory(parts)):
+        where = "the device has" if parts == 1 else f"{parts} devices have"
         raise ValueError(
-            f"{name}: {rows:,} × {columns:,} numbers need {needed / 2**30:.1f} GiB and the device "
-            f"has {free / 2**30:.1f} GiB; call atoms.leading(ntk.operator(network, theta, r), "
+            f"{name}: {rows:,} × {columns:,} numbers need {needed / 2**30:.1f} GiB and {where} "
+            f"{free / 2**30:.1f} GiB; call atoms.leading(ntk.operator(network, theta, r), "
             "len(r), k), which needs no matrix."
         )

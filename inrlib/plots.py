@@ -9,6 +9,8 @@ itself as a PNG, so it needs no back end and looks the same under papermill and 
 >>> update({"SIREN": [1, 0]})
 """
 
+import base64
+import html
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 
@@ -19,11 +21,14 @@ from jaxtyping import Array, Shaped
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
+from inrlib import alt
+
 __all__ = [
     "COLOURS",
     "Figure",
     "atom",
     "atoms",
+    "captioned",
     "colour",
     "comb",
     "curves",
@@ -70,8 +75,18 @@ COLOURS = {
     "positional encoding": "#CC79A7",
     "MLP": "#E69F00",
     "MFN": "#56B4E9",
+    "FINER": "#2020A0",
+    "WIRE": "#503000",
+    "Gaussian": "#D0D080",
+    "STAF": "#5070F0",
+    "IPE": "#504050",
+    "prefiltered": "#0000F0",
+    "grid": "#300048",
+    "your own": "#C40038",
 }
-"""One colour for one family in every figure, from the palette of Okabe and Ito (2008)."""
+"""One colour for one family in every figure: the palette of Okabe and Ito (2008), and seven more
+that lie further from it and from each other, with full and with two-colour vision, than the two
+nearest of it do."""
 
 Update = Callable[..., None]
 
@@ -80,12 +95,25 @@ Numbers = Shaped[Array | np.ndarray, "..."] | Sequence
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that shows itself in a notebook without pyplot."""
+    """A matplotlib figure that shows itself in a notebook without pyplot, and in words."""
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        """The picture, and once more inside HTML: JupyterLab gives an image no `alt` of its own."""
+        words, png = alt.describe(self), base64.b64encode(self._repr_png_()).decode()
+        picture = f'style="max-width: 100%" src="data:image/png;base64,{png}"'
+        img = f'<img alt="{html.escape(words)}" {picture}>'
+        told = {"alt": words}
+        if caption := self.get_label():
+            told["caption"] = caption
+            below = f"<figcaption>{html.escape(caption)}</figcaption>"
+            img = f"<figure style='margin: 0'>{img}{below}</figure>"
+        data = {"text/html": img, "image/png": png, "text/plain": words}
+        return data, {"image/png": told}
 
 
 def figure(
@@ -94,6 +122,12 @@ def figure(
     """An empty figure, width × height inches, and its axes as an array (rows, columns)."""
     fig = Figure(figsize=(width, height))
     return fig, fig.subplots(rows, columns, squeeze=False, gridspec_kw=gridspec)
+
+
+def captioned(fig: Figure, caption: str) -> Figure:
+    """The figure with a caption below it, which its words begin with."""
+    fig.set_label(caption)
+    return fig
 
 
 def colour(family: str, shade: float = 0.0) -> tuple[float, float, float]:
@@ -264,7 +298,7 @@ def plane(ax: Axes, Omega: Numbers, limit: float, colour: object = None) -> Upda
     points = lambda Omega: np.asarray(Omega)[:, ::-1] / (2 * np.pi)
     artist = ax.scatter(*points(Omega).T, s=14, color=colour)
     ax.set(xlim=(-limit, limit), ylim=(limit, -limit), aspect="equal")
-    ax.set(xlabel="columns (cycles/unit)", ylabel="rows (cycles/unit)")
+    ax.set(xlabel="columns (cycles per unit)", ylabel="rows (cycles per unit)")
     ax.grid(True)
 
     def update(Omega: Numbers, colour: object = None) -> None:
@@ -388,5 +422,5 @@ def splitting(
     for ax in axes[:-1].ravel():
         ax.set_xticklabels([])
     axes[-1, 0].set_xlabel("coordinate r")
-    axes[-1, 1].set_xlabel("frequency (periods per unit)")
+    axes[-1, 1].set_xlabel("frequency (cycles per unit)")
     return fig

@@ -18,14 +18,23 @@ from itertools import count
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import Chebyshev
 
-from inrlib.networks import INR, MFN, Theta
+from inrlib.networks import INR, Theta
 
-__all__ = ["Polynomial", "apply_polynomial", "chebyshev", "fit_polynomial", "split", "unit_outputs"]
+__all__ = [
+    "Polynomial",
+    "apply_polynomial",
+    "chebyshev",
+    "coefficients",
+    "fit_polynomial",
+    "split",
+    "unit_outputs",
+]
 
 
 class Polynomial(NamedTuple):
@@ -54,6 +63,30 @@ def chebyshev(
     for c in coefficients[:0:-1]:
         last, before = c + 2 * x * last - before, last
     return coefficients[0] + x * last - before
+
+
+def coefficients(
+    rho: Callable, low: float | Array, high: float | Array, degree: int
+) -> Float[Array, " terms"]:
+    """The Chebyshev coefficients c_0 … c_K of ρ on [low, high], which may be traced.
+
+        c_k = (2 − [k = 0]) / (K + 1) Σ_j ρ(v_j) cos(k t_j),      t_j = π (j + ½) / (K + 1)
+
+    Σ_k c_k T_k(x) equals ρ at v_j = (low + high)/2 + (high − low)/2 cos t_j. How fast the c_k fall
+    says how high the harmonics are that a layer makes: a jump gives 1/k, a kink 1/k², a jump of the
+    second derivative 1/k³, an entire function less than any power.
+
+    Raises:
+      ValueError: degree < 1.
+    """
+    if degree < 1:
+        raise ValueError(f"coefficients: degree={degree} must be at least 1.")
+    t = np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)
+    low, high = jnp.asarray(low, float), jnp.asarray(high, float)
+    waves = jnp.asarray(np.cos(np.outer(np.arange(degree + 1), t)), low.dtype)
+    weight = jnp.full(degree + 1, 2 / (degree + 1), low.dtype).at[0].divide(2)
+    with jax.default_matmul_precision("highest"):
+        return weight * (waves @ rho((low + high) / 2 + (high - low) / 2 * waves[1]))
 
 
 def _through(
@@ -89,7 +122,7 @@ def apply_polynomial(
 
 
 def _activations(network: INR) -> int:
-    return 0 if isinstance(network, MFN) else len(network.widths)
+    return len(network.widths) if type(network).features is INR.features else 0
 
 
 def _evaluate(

@@ -1,4 +1,4 @@
-"""What is represented: coordinate grids, tones and pictures.
+"""What is represented: coordinate grids and signals, made here, recorded, or brought by a reader.
 
 An implicit neural representation maps a coordinate r ∈ R^D to a value g(r) ∈ R^C. Here a signal is
 always a pair of arrays: coordinates (N, D) and values (N, C), N = the number of samples. Pictures
@@ -9,9 +9,10 @@ keep their shape (height, width, channels) until `samples` flattens them.
 ((1024, 2), (1024, 3))
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+import gzip
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
 from operator import index
 from pathlib import Path
 from typing import SupportsIndex
@@ -20,32 +21,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from skimage import data, transform
+from scipy.spatial import cKDTree
 
+from inrlib.files import sound, table, volume
 from inrlib.moved import moved
+from inrlib.pictures import PICTURES, check_picture, grey, picture, resize
 
 __all__ = [
     "PICTURES",
+    "RECORDINGS",
+    "band",
     "check_picture",
+    "distance",
     "grey",
     "grid",
+    "holds_table",
     "picture",
+    "read",
+    "recording",
     "resize",
     "samples",
+    "sound",
+    "table",
     "tone",
+    "volume",
 ]
 
-PICTURES = ("astronaut", "camera", "chelsea", "coffee")
-"""Names of the photographs that scikit-image carries in its package: no download."""
+RECORDINGS = ("eeg", "head", "membrane", "terrain")
+"""Names of the recordings that matplotlib carries in its package: no download."""
 
 __getattr__ = moved(__name__, faces="inrlib.faces.load", Faces="inrlib.faces.Faces")
 
-_LUMA = (0.299, 0.587, 0.114)
-_LARGEST_SIDE = 8192
-_DEPTHS = (8, 10, 12, 14, 16)
-_PROFILED = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
-"""The mode of pixels that a profile of each colour space speaks of."""
+_WAVES = 512
 
 
 def grid(
@@ -96,214 +103,148 @@ def tone(frequency: float, r: Float[Array | np.ndarray, "N 1"]) -> Float[Array |
     return jnp.asarray(g) if isinstance(r, jax.Array) else g
 
 
-def picture(
-    source: str | Path | bytes = "astronaut", size: int | None = None, smallest: int = 1
-) -> Float[np.ndarray, "S S 3"]:
-    """A colour picture with values in [0, 1], cropped to a centred square.
+def band(
+    low: float, high: float, r: Float[Array | np.ndarray, "N D"], key: Array
+) -> Float[Array | np.ndarray, "N 1"]:
+    """Noise of a known band: g(r) = √(2/M) Σ_m cos(2π k_m · r + φ_m), M = 512, low ≤ |k_m| ≤ high.
 
-    Files are read as a browser shows them: upright, in sRGB where they carry a colour profile (one
-    that cannot be read is passed over), on white where they are transparent, the first frame of
-    several. White is 2ᵇ − 1 with b = 8, 10, 12, 14 or 16, the least that holds the brightest of 16
-    bits: cameras and microscopes store 12 bits in 16.
+    The k_m are uniform in that interval, ring or shell, the phases φ_m in [0, 2π): the mean is 0,
+    the variance 1, and the power density flat within the band (random Fourier features of such a
+    spectrum: Rahimi and Recht 2007). Computed in float64, returned as r comes.
 
     Args:
-      source: one of `PICTURES`, the path of an image file that Pillow can read, or its bytes.
-      size: side of the square in pixels after resizing; None keeps the shorter side.
-      smallest: pixels that the shorter side must have at least.
+      low, high: the ends of the band in cycles per unit of r.
+      r: coordinates (N, D), on a grid or not.
+      key: a JAX random key; the same key always gives the same noise.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: a file that is no picture, is larger than 8192 pixels a side, or is too small;
-        pixels without a white level.
+      ValueError: not 0 ≤ low < high, or an end that is not finite.
     """
-    if not isinstance(source, str | Path | bytes):
-        raise ValueError(
-            f"picture: source is of type {type(source).__name__}; give a name, a path or a file's "
-            "bytes. An array of pixels is a picture already: use resize or samples."
-        )
-    pixels = getattr(data, source)() if source in PICTURES else _read(source, size, smallest)
-    pixels = np.asarray(pixels, dtype=np.float64) / 255
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    side = min(pixels.shape[:2])
-    top, left = ((extent - side) // 2 for extent in pixels.shape[:2])
-    square = pixels[top : top + side, left : left + side, :3]
-    return square if size is None else resize(square, size)
+    if not (0 <= low < high and np.isfinite(high)):
+        raise ValueError(f"band: low={low} and high={high} must be finite, with 0 ≤ low < high.")
+    dims, keys = r.shape[1], jax.random.split(key, 3)
+    radius = np.asarray(jax.random.uniform(keys[0], (_WAVES, 1)), np.float64)
+    radius = (low**dims + radius * (high**dims - low**dims)) ** (1 / dims)
+    direction = np.asarray(jax.random.normal(keys[1], (_WAVES, dims)), np.float64)
+    k = radius * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    phi = 2 * np.pi * np.asarray(jax.random.uniform(keys[2], (_WAVES,)), np.float64)
+    turns, g = 2 * np.pi * np.asarray(r, np.float64), 0.0
+    for wave, phase in zip(k, phi, strict=True):  # one at a time: all of them would fill the memory
+        g += np.cos(turns @ wave + phase)
+    g = (np.sqrt(2 / _WAVES) * g[:, None]).astype(r.dtype)
+    return jnp.asarray(g) if isinstance(r, jax.Array) else g
 
 
-def _read(source: str | Path | bytes, size: int | None, smallest: int) -> np.ndarray:
-    """The file's pixels as bytes; no more of them than `resize` to this size has use for."""
-    name = "the file" if isinstance(source, bytes) else Path(source).name
-    if not isinstance(source, bytes) and not Path(source).is_file():
+def distance(shape: str, r: Float[Array | np.ndarray, "N 3"]) -> Float[Array, "N 1"]:
+    """The signed distance to a surface in three dimensions, negative inside.
+
+    - "sphere" of radius 1/2: d(r) = |r| − 1/2
+    - "torus" around the third axis, of radii 1/2 and 1/5: d(r) = |(|(r_1, r_2)| − 1/2, r_3)| − 1/5
+
+    - "gyroid" of period 1, Σ sin 2πr_i cos 2πr_{i+1} = 0 (Schoen 1970): no closed form; the nearest
+      point of the surface is looked for, in float64
+
+    The first two lie within [−1, 1)³, and |∇d| = 1 wherever d has a gradient.
+
+    Args:
+      shape: "sphere", "torus" or "gyroid".
+      r: coordinates (N, 3); d has their unit.
+
+    Raises:
+      ValueError: another shape.
+    """
+    r = jnp.asarray(r)
+    if shape == "sphere":
+        return jnp.linalg.norm(r, axis=1, keepdims=True) - 0.5
+    if shape == "torus":
+        across = jnp.linalg.norm(r[:, :2], axis=1, keepdims=True) - 0.5
+        return jnp.hypot(across, r[:, 2:]) - 0.2
+    if shape == "gyroid":
+        return jnp.asarray(_from_gyroid(np.asarray(r, np.float64)), r.dtype)
+    raise ValueError(f"distance: shape={shape!r} is not known; take sphere, torus or gyroid.")
+
+
+def _gyroid(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F (N, 1) and ∇F (N, 3)."""
+    s, c = np.sin(2 * np.pi * r), np.cos(2 * np.pi * r)
+    slope = 2 * np.pi * (c * np.roll(c, -1, axis=1) - s * np.roll(s, 1, axis=1))
+    return (s * np.roll(c, -1, axis=1)).sum(axis=1, keepdims=True), slope
+
+
+def _from_gyroid(r: np.ndarray) -> np.ndarray:
+    """The nearest of many points of the surface, slid along it until the way is at right angles."""
+
+    def down(p):
+        F, slope = _gyroid(p)
+        return p - F * slope / np.maximum((slope**2).sum(axis=1, keepdims=True), 1e-3)
+
+    cell = np.asarray(grid((40,) * 3), np.float64)
+    for _ in range(8):
+        cell = down(cell)
+    cell = cell[np.abs(_gyroid(cell)[0][:, 0]) < 1e-9] % 1 % 1
+    nearest = cell[cKDTree(cell, boxsize=1).query(r % 1 % 1)[1]]
+    p = r - ((r - nearest + 0.5) % 1 - 0.5)
+    for _ in range(20):
+        normal = _gyroid(p)[1]
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        way = r - p
+        p = down(p + (way - (way * normal).sum(axis=1, keepdims=True) * normal) / 2)
+    return np.sign(_gyroid(r)[0]) * np.linalg.norm(r - p, axis=1, keepdims=True)
+
+
+def recording(name: str) -> tuple[Float[Array, "N D"], Float[Array, "N C"]]:
+    """A measured signal among the sample data of matplotlib: coordinates and values, float32.
+
+    | name | r | g |
+    | --- | --- | --- |
+    | "eeg" | time in s: 800 samples at 80 Hz | electroencephalogram, 4 channels, unit unknown |
+    | "head" | row and column in [0, 1): 256×256 | magnetic resonance of a head, of its largest |
+    | "membrane" | time in s: 12,000 samples at 2,000 Hz | potential of a nerve cell in mV |
+    | "terrain" | south and east in arc seconds: 344×403, 3″ apart | height of the ground in m |
+
+    Rates and units are those of matplotlib's own examples; the terrain is the Jacksboro fault in
+    Tennessee. matplotlib is not imported.
+
+    Args:
+      name: one of `RECORDINGS`.
+
+    Raises:
+      ValueError: another name.
+      FileNotFoundError: matplotlib is not installed, or does not carry this recording.
+    """
+    if name not in RECORDINGS:
+        raise ValueError(f"recording: name={name!r} is not one of {', '.join(RECORDINGS)}.")
+    if name == "eeg":
+        g = np.fromfile(_carried(name, "eeg.dat"), "<f8").reshape(-1, 4)
+        r = np.arange(len(g))[:, None] / 80
+    elif name == "membrane":
+        g = 100 * np.fromfile(_carried(name, "membrane.dat"), "<f4")[:, None]
+        r = np.arange(len(g))[:, None] / 2000
+    elif name == "terrain":
+        with np.load(_carried(name, "jacksboro_fault_dem.npz")) as archive:
+            height = archive["elevation"]
+        r, g = 3 * np.indices(height.shape).reshape(2, -1).T, height.reshape(-1, 1)
+    else:
+        with gzip.open(_carried(name, "s1045.ima.gz")) as file:
+            g = np.frombuffer(file.read(), "<u2")[:, None]
+        r, g = grid((256, 256)), g / g.max()
+    return jnp.asarray(r, jnp.float32), jnp.asarray(g, jnp.float32)
+
+
+def _carried(name: str, file: str) -> Path:
+    """Where matplotlib keeps a file; it is found, not imported: computing needs no front end."""
+    matplotlib = find_spec("matplotlib")
+    if matplotlib is None or matplotlib.origin is None:
         raise FileNotFoundError(
-            f"picture: source={str(source)!r} is neither a file nor one of {', '.join(PICTURES)}; "
-            "give one of these names or the path of a PNG or JPEG."
+            f"recording: {name!r} comes with matplotlib, which is not installed; install it."
         )
-    with _decoding(name):
-        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
-    with image:
-        if max(image.size) > _LARGEST_SIDE:
-            raise ValueError(
-                f"picture: {name} has {image.size[0]}×{image.size[1]} pixels; make it at "
-                f"most {_LARGEST_SIDE} pixels a side."
-            )
-        if min(image.size) < smallest:
-            raise ValueError(
-                f"picture: its shorter side has {min(image.size)} pixels; take a picture of "
-                f"at least {smallest}×{smallest}."
-            )
-        stored = str(image.tile)  # before it is loaded: Pillow's name for how pixels are stored
-        with _decoding(name):
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-        upright = _to_bytes(upright, image.format, stored)
-        with _decoding(name):
-            upright = _on_white(upright, image.info.get("icc_profile"))
-    if size is not None and min(upright.size) > 8 * size:
-        # The low-pass filter would take seconds on all pixels of a photograph.
-        upright = ImageOps.fit(upright, (8 * size, 8 * size), Image.Resampling.BOX)
-    return np.asarray(upright)
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Whatever a decoder raises at a damaged file becomes one sentence."""
-    try:
-        yield
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"picture: {name} has far too many pixels; make it at most {_LARGEST_SIDE} pixels a "
-            "side."
-        ) from error
-    except Exception as error:
-        why = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
-        raise ValueError(
-            f"picture: {name} cannot be read as a picture{why}; give a PNG or JPEG."
-        ) from error
-
-
-def _to_bytes(image: Image.Image, container: str | None, stored: str) -> Image.Image:
-    """The image with 8 bits a channel."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and container == "PPM"):
-        deep = np.asarray(image).astype(np.int64)  # Pillow would clip them
-        white = next(2**bits - 1 for bits in _DEPTHS if deep.max() < 2**bits or bits == 16)
-        return Image.fromarray((deep * 255 / white).clip(0, 255).round().astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"picture: its pixels are of mode {image.mode}, without a white level; save it with 8 "
-            "or 16 bits a channel."
+    path = Path(matplotlib.origin).parent / "mpl-data" / "sample_data" / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"recording: {name!r} is not carried by this version of matplotlib; install the pinned "
+            "one."
         )
-    if ";16" in stored and max(high for _, high in _extrema(image)) < 64:
-        raise ValueError(  # Pillow keeps the upper 8 of 16 bits of a colour
-            "picture: its 16 bits a colour hold 14 or fewer, of which too little could be read; "
-            "save it with 8 bits a colour, or brightened to the whole range."
-        )
-    return image
-
-
-def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    """The smallest and largest value of each channel but alpha."""
-    bands = zip(image.getbands(), image.split(), strict=True)
-    return [band.getextrema() for name, band in bands if name != "A"]
-
-
-def _on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """sRGB, on white where the image is transparent."""
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    if image.mode in ("LA", "La", "1"):
-        image = image.convert("L")
-    elif image.mode not in _PROFILED.values():
-        image = image.convert("RGB")
-    image = _to_srgb(image, profile)
-    if alpha is None:
-        return image
-    return Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-
-
-def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """As the profile says; as Pillow does where there is none, or none that can be used."""
-    source = BytesIO(icc) if icc else ImageCms.createProfile("LAB") if image.mode == "LAB" else None
-    if source is None:
-        return image.convert("RGB")
-    try:
-        profile = ImageCms.ImageCmsProfile(source)
-        mode = _PROFILED.get(profile.profile.xcolor_space)
-        if mode == "RGB" and image.mode == "L":
-            image = image.convert("RGB")
-        if mode == image.mode:
-            srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        pass  # what cannot be read says nothing
-    return image.convert("RGB")
-
-
-def check_picture(
-    pixels: Shaped[Array | np.ndarray, "H W *C"], channels: int | None = None
-) -> Float[np.ndarray, "H W _"]:
-    """The picture as float64 (H, W, C), or a clear error.
-
-    Args:
-      pixels: (H, W) or (H, W, C) with values in [0, 1] to a rounding of 1e-6, unsigned bytes in
-        [0, 255], or a mask of booleans.
-      channels: C that is asked for; None takes what comes.
-
-    Raises:
-      ValueError: wrong shape, wrong number of channels, values out of range or not finite.
-    """
-    pixels = np.asarray(pixels)
-    if pixels.dtype == np.uint8:
-        pixels = pixels / 255
-    elif pixels.dtype != bool and not np.issubdtype(pixels.dtype, np.floating):
-        raise ValueError(
-            f"pixels: dtype={pixels.dtype} is neither float nor uint8; divide by the white level."
-        )
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or min(pixels.shape) < 1:
-        raise ValueError(f"pixels: shape={pixels.shape} must be (height, width[, channels]).")
-    if pixels.shape[0] <= 4 < pixels.shape[-1]:
-        raise ValueError(
-            f"pixels: shape={pixels.shape} has its channels first; use np.moveaxis(pixels, 0, -1)."
-        )
-    if channels is not None and pixels.shape[-1] != channels:
-        found = pixels.shape[-1]
-        spare = f"leave out alpha, pixels[..., :{channels}]"
-        remedy = {1: "repeat the grey channel", channels + 1: spare}.get(found, "use signals.grey")
-        raise ValueError(f"pixels: {found} channels where {channels} are due; {remedy}.")
-    if not np.isfinite(pixels).all():
-        count = int((~np.isfinite(pixels)).sum())
-        raise ValueError(f"pixels: {count} values are NaN or infinite; replace them first.")
-    if pixels.min() < -1e-6 or pixels.max() > 1 + 1e-6:
-        raise ValueError(
-            f"pixels: values span [{pixels.min():.3g}, {pixels.max():.3g}]; rescale them to [0, 1]."
-        )
-    return pixels.astype(np.float64).clip(0, 1)
-
-
-def grey(pixels: Shaped[Array | np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 1"]:
-    """Luma 0.299 R + 0.587 G + 0.114 B of a colour picture (ITU-R BT.601).
-
-    Raises:
-      ValueError: anything that `check_picture` refuses, and a picture that is not RGB.
-    """
-    return check_picture(pixels, channels=3) @ np.asarray(_LUMA)[:, None]
-
-
-def resize(
-    pixels: Shaped[Array | np.ndarray, "H W *C"], size: int
-) -> Float[np.ndarray, "{size} {size} _"]:
-    """The picture at size×size, low-pass filtered before it is sampled down.
-
-    Raises:
-      ValueError: size < 1, or anything that `check_picture` refuses.
-    """
-    if size < 1:
-        raise ValueError(f"resize: size={size} must be at least 1 pixel.")
-    pixels = check_picture(pixels)
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    return np.clip(transform.resize(pixels, (size, size), anti_aliasing=True), 0, 1)
+    return path
 
 
 def samples(
@@ -321,3 +262,46 @@ def samples(
     pixels = check_picture(pixels)
     g = jnp.asarray(pixels.reshape(-1, pixels.shape[-1]), jnp.float32)
     return grid(pixels.shape[:2], low, high), g
+
+
+def read(source: str | Path, size: int = 64) -> tuple[Float[Array, "N D"], Float[Array, "N C"]]:
+    """Any file as coordinates and values, by its ending.
+
+    A picture at size×size on [−1, 1)²; a sound in seconds; a volume on a grid whose longest side is
+    [−1, 1); a table as it stands.
+
+    Args:
+      source: the path of a .wav, .npy, .npz, .csv, .tsv or .txt file, or of a picture; or one of
+        `PICTURES`.
+      size: pixels a side of a picture.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: what `sound`, `volume`, `table` or `picture` says of it.
+    """
+    ending = Path(source).suffix.lower()
+    arrays = ending in (".npy", ".npz") and Path(source).is_file()
+    if ending == ".wav":
+        g, rate = sound(source)
+        r = np.arange(len(g))[:, None] / rate
+    elif ending in (".csv", ".tsv", ".txt") or (arrays and holds_table(_head(source))):
+        r, g = table(source)
+    elif ending in (".npy", ".npz"):
+        values = volume(source)
+        sides = values.shape[:3]
+        r = np.indices(sides).reshape(3, -1).T * (2 / max(sides)) - 1
+        g = values.reshape(len(r), -1)
+    else:
+        return samples(picture(source, size))
+    return jnp.asarray(r, jnp.float32), jnp.asarray(g, jnp.float32)
+
+
+def _head(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(256)
+
+
+def holds_table(content: bytes) -> bool:
+    """Whether a NumPy file has an array r, or an array of at most two axes."""
+    header = content[:256]
+    return b"r.npy" in header or re.search(rb"'shape': \(\d+, ?\d*\)", header) is not None

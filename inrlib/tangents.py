@@ -195,10 +195,12 @@ def infinite_width(network: INR, theta: Theta) -> Callable[..., Float[Array, "N 
 
 def _is_like(network: INR, family: type[INR]) -> bool:
     """Whether the layers behind the mapping are those of `family`."""
-    names = ("__call__", "features", "activation", "dense")
+    names = ("__call__", "features", "activation", "dense", "before", "last")
     if family is SIREN:  # its layers are made in setup
         names += ("setup", "phases", "mapping")
-    return all(getattr(type(network), name, None) is getattr(family, name) for name in names)
+    is_plain = not getattr(network, "norm", "") and getattr(network, "alpha", 1) == 1
+    same = (getattr(type(network), name, None) is getattr(family, name) for name in names)
+    return is_plain and all(same)
 
 
 def _dense(width: int, W_std: float, b_std: float):

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pooch
 import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -52,6 +51,7 @@ class Weights(NamedTuple):
 FOLDER = Path(__file__).parent / "shipped"
 _COARSE = 64  # rows and columns from which a matrix is kept in 8 bits
 _SCALE = ":scale"
+_LATER = {"norm", "alpha"}  # a file without them is of version 0.1, and of their defaults
 
 
 def save(path: str | Path, network: INR, theta: Theta, **notes: Any) -> None:
@@ -59,7 +59,7 @@ def save(path: str | Path, network: INR, theta: Theta, **notes: Any) -> None:
 
     Matrices of many rows and columns are kept in 8 bits and one scale a column, W = s round(W/s)
     with s = max |W| / 127. Each unit adds up many products, so the rounding averages out: the tests
-    measure what is left of it. All else, ω0 and the other settings too, is kept as it is. The file
+    measure what is left of it. All else, ω0 and what is complex too, is kept as it is. The file
     is written beside its place and then moved there, so an interrupt leaves the old one whole.
 
     Args:
@@ -77,11 +77,16 @@ def save(path: str | Path, network: INR, theta: Theta, **notes: Any) -> None:
             f"weights: {kind.__name__} is no family of inrlib.networks, so `load` could not make "
             "it again; keep its theta with flax.serialization."
         )
+    if functions := [name for name in _fields(kind) if callable(getattr(network, name))]:
+        raise ValueError(
+            f"weights: {functions[0]} is a function, which a file does not hold; keep theta with "
+            "flax.serialization and the function as code."
+        )
     flat = flatten_dict(dict(theta), sep="/")
     tensors = {}
     for name, leaf in flat.items():
         leaf = _exact(name, leaf)
-        if leaf.ndim >= 2 and min(leaf.shape[-2:]) >= _COARSE:
+        if leaf.ndim >= 2 and min(leaf.shape[-2:]) >= _COARSE and np.isrealobj(leaf):
             scale = np.abs(leaf).max(axis=-2, keepdims=True) / 127
             tensors[name + _SCALE] = scale
             leaf = np.round(leaf / np.where(scale > 0, scale, 1)).astype(np.int8)
@@ -93,8 +98,8 @@ def save(path: str | Path, network: INR, theta: Theta, **notes: Any) -> None:
 
 def _exact(name: str, leaf: Any) -> np.ndarray:
     leaf = np.asarray(leaf)
-    if leaf.dtype not in (np.float32, np.float64):
-        raise ValueError(f"weights: {name} is {leaf.dtype}; make it float32 or float64.")
+    if leaf.dtype not in (np.float32, np.float64, np.complex64):
+        raise ValueError(f"weights: {name} is {leaf.dtype}; make it float32, float64 or complex64.")
     if not np.isfinite(leaf).all():
         raise ValueError(f"weights: NaN or infinity in {name}.")
     return leaf
@@ -156,7 +161,7 @@ def _network(path, header) -> INR:
     known = isinstance(family, type) and issubclass(family, INR) and family is not INR
     defaults = _fields(family) if known else {}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in header.items()}
-    fits = set(values) == set(defaults) and all(
+    fits = set(defaults) - _LATER <= set(values) <= set(defaults) and all(
         type(v) is type(defaults[name]) or (type(v), type(defaults[name])) == (int, float)
         for name, v in values.items()
     )
@@ -194,6 +199,13 @@ def _expected(network: INR, found: Mapping[str, tuple]) -> dict[str, tuple]:
         theta = jax.eval_shape(lambda key: networks.init(network, key, dims), jax.random.key(0))
         return {name: leaf.shape for name, leaf in flatten_dict(dict(theta), sep="/").items()}
 
+    for dims in (1, 2, 3):  # a table has D axes
+        expected = shapes(dims)
+        name, shape = next(iter(expected.items()))
+        leading = found.get(name, ())
+        leading = leading[: len(leading) - len(shape)]
+        if {name: (*leading, *shape) for name, shape in expected.items()} == dict(found):
+            return expected
     # An axis that depends on D does so in proportion.
     one, two = shapes(1), shapes(2)
     for name, shape in one.items():
@@ -263,6 +275,8 @@ def authors(path: str | Path | None = None, cache: str | Path | None = None) -> 
       ValueError: a file of another hash; it is not read.
     """
     if path is None:
+        import pooch  # only a download needs it
+
         try:
             name = AUTHORS["url"].rpartition("/")[2]
             path = pooch.retrieve(**AUTHORS, path=cache_folder(cache), fname=name)

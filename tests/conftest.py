@@ -1,8 +1,13 @@
 """What several test files share."""
 
+import json
 import os
+import subprocess
+import sys
+import time
 import typing
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +28,13 @@ typing.runtime_checkable(linear.PromoteDtypeFn)
 jaxtyping.install_import_hook(
     "inrlib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """Programs of one file are of little use to the next, and thousands of them fill the memory."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -52,6 +64,36 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory):
+    """`make notebooks`, once, whichever process asks first: exit status and closing table.
+
+    For work on the site, INRLIB_BOOKS=kept takes what an earlier run left in build/.
+    """
+    if os.environ.get("INRLIB_BOOKS") == "kept":
+        return SimpleNamespace(returncode=0, stdout="")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all processes of this run
+    told = shared / "executed.json"
+    try:
+        (shared / "executing").touch(exist_ok=False)
+    except FileExistsError:
+        for _ in range(2 * 60 * 60):
+            if told.exists():
+                break
+            time.sleep(1)
+    else:
+        command = [sys.executable, ROOT / "tools" / "notebooks.py"]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        whole = told.with_suffix(".part")
+        whole.write_text(json.dumps({"returncode": run.returncode, "stdout": run.stdout}))
+        whole.replace(told)
+    return SimpleNamespace(**json.loads(told.read_text()))
+
+
 def pytest_collection_modifyitems(items):
-    """The notebooks first: they take longest, and the other process has all else to do."""
-    items.sort(key=lambda item: "test_notebooks" not in item.nodeid)
+    """The notebooks first: they take longest, and the other process has all else to do. The site,
+    which is made of them, last."""
+    order = lambda item: ("test_notebooks" not in item.nodeid, "test_site" in item.nodeid)
+    items.sort(key=order)

@@ -11,13 +11,21 @@ from PIL import Image
 from inrlib import explorers
 
 
+def _alone(call: str) -> str:
+    """A call without what its notebook defines: `seed=seed`, a function, weights."""
+    name, arguments = call.removesuffix(")").split("(")
+    own = lambda argument: re.fullmatch(r"(\w+=)?[a-z_]\w*", argument)
+    kept = [part for part in re.split(r",\s*", arguments) if part and not own(part)]
+    return f"{name}({', '.join(kept)})"
+
+
 def _calls():
-    """Every call of an explorer in a notebook, with `seed=seed` and the like left out."""
+    """Every call of an explorer in a notebook, as it can be made by itself."""
     for book in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in nbformat.read(book, as_version=4).cells:
             if cell.cell_type == "code":
                 for call in re.findall(r"^explorers\.(\w+\([^()]*\))", cell.source, re.MULTILINE):
-                    yield re.sub(r"seed=seed", "", call)
+                    yield _alone(call)
 
 
 CALLS = sorted(set(_calls()))

@@ -209,7 +209,8 @@ def test_swapping_exchanges_the_factors_of_two_kernels(kernel):
     one, other = frame(values, functions), identity(256)
     assert np.allclose(atoms.swapped(one, one).values, values)
     both = atoms.swapped(one, other)
-    rebuilt = (both.functions * both.values) @ both.functions.T / 256
+    functions = np.asarray(both.functions)  # NumPy's products have all digits on every device
+    rebuilt = (functions * np.asarray(both.values)) @ functions.T / 256
     assert np.allclose(rebuilt, np.diag(values), atol=1e-5)
     with pytest.raises(ValueError, match="take both on one grid"):
         atoms.swapped(one, identity(4))
@@ -463,7 +464,7 @@ def refusals():
     yield "k=4", lambda: atoms.eigenfunctions(jnp.eye(3), 4)
     yield "steps=0", lambda: atoms.leading(lambda V: V, 9, 2, steps=0)
     yield "previous=None", lambda: atoms.align(eigen, frame([1.0], np.ones((8, 1))))
-    yield "samples of the grid", lambda: atoms.inner_products(eigen, jnp.ones((8, 1)))
+    yield "must be .N, M., N=", lambda: atoms.inner_products(eigen, jnp.ones((8, 1)))
     yield (
         "a signal that is zero",
         lambda: atoms.energy_concentration(eigen, jnp.zeros((9, 1)), [0.1]),
@@ -478,7 +479,7 @@ def refusals():
     yield "must be \\(H, W\\)", lambda: atoms.centroids(jnp.ones((9, 1)), (2, 2))
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(len(list(refusals()))))
 def test_refuses(number, unchecked):
     message, call = list(refusals())[number]
     with pytest.raises(ValueError, match=message):

@@ -1,10 +1,9 @@
 """JupyterLab started for real, a headless Chromium, and a hand on the sliders."""
 
 import ast
-import base64
 import contextlib
-import io
 import json
+import re
 import time
 import urllib.request
 
@@ -27,9 +26,8 @@ from lab import (
     settle,
     write_notebook,
 )
-from PIL import Image
+from playwright.sync_api import expect
 
-import notebooks
 from inrlib import explorers
 
 pytestmark = [
@@ -175,46 +173,6 @@ def test_a_typed_value_is_taken(lab, page):
     field.press("Enter")
     assert settle(image) != first
     assert field.input_value() == "120"
-
-
-def test_a_page_without_a_kernel_slides(page, tmp_path, monkeypatch):
-    """Exported, opened as a file, by keyboard and by mouse: each value shows its own frame."""
-    monkeypatch.setattr(notebooks, "BUILD", tmp_path)
-    monkeypatch.setenv("INRLIB_FRAMES", "5")
-    (tmp_path / "source").mkdir()
-    book = tmp_path / "source" / "one.ipynb"
-    write_notebook(book, ["from inrlib import explorers\nexplorers.first_look()"])
-    assert notebooks.execute(book, "demo", tmp_path) == ""
-    requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((tmp_path / "one.html").as_uri())
-    slider, shown = page.locator("input[type=range]"), page.locator("figure img:visible")
-
-    def look():
-        value = page.locator("output").inner_text()
-        assert shown.count() == 1
-        assert shown.get_attribute("alt") == f"ω0 (rad per unit) = {value}"
-        content = base64.b64decode(shown.get_attribute("src").split(",")[1])
-        return float(value), np.asarray(Image.open(io.BytesIO(content)), float)
-
-    seen = dict([look()])
-    for key in ("Home", "ArrowRight", "End"):
-        slider.press(key)
-        value, pixels = look()
-        assert value not in seen
-        seen[value] = pixels
-    assert {3.0, 30.0, 300.0} <= seen.keys()
-    explorer = explorers.first_look()
-    for value in seen:
-        explorer.at(omega0=value)
-        fresh = np.asarray(explorer.canvas.buffer_rgba())[..., :3]
-        gaps = {other: np.abs(pixels - fresh).mean() for other, pixels in seen.items()}
-        assert min(gaps, key=gaps.get) == value
-    box = slider.bounding_box()
-    page.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
-    assert look()[0] == 3.0
-    assert not page.problems
-    assert all(url.startswith(("file:", "data:")) for url in requests)
 
 
 class Studio:
@@ -368,6 +326,48 @@ def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
     studio.check()
 
 
+LABEL = "() => document.activeElement.getAttribute('aria-label')"
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_an_explorer_is_used_by_keyboard_and_heard(name, studio):
+    """Each slider and field has a name and is reached by Tab; an arrow key changes the words."""
+    cell, image = studio.explorer(name)
+    at_rest(studio, name)
+    page, shown = studio.page, cell.locator(".noUi-handle:visible")
+    labels = set(shown.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))"))
+    known = studio.ask(f"[c.label for c in {name}.controls.values() if hasattr(c, 'handle')]")
+    assert labels <= set(known)
+    assert len(labels) == shown.count()
+    for label in labels:
+        assert cell.get_by_role("slider", name=label, exact=True).count() == 1
+        assert cell.get_by_role("textbox", name=f"type {label}", exact=True).count() == 1
+    for button in cell.get_by_role("button").or_(cell.get_by_role("combobox")).all():
+        expect(button).to_have_accessible_name(re.compile(r"\w"))
+    shown.first.focus()
+    reached = [page.evaluate(LABEL)]
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(LABEL))
+    assert labels <= set(reached)
+    before = image.get_attribute("title")
+    assert cell.get_by_role("img", name=before, exact=True).count() == 1
+    handle = cell.get_by_role("slider", name=studio.ask(f"{name}.controls[{name}.main].label"))
+    handle.focus()
+    key = "ArrowRight" if studio.ask(f"share({name})") < 0.5 else "ArrowLeft"
+    for _ in range(4):
+        page.keyboard.press(key)
+    page.wait_for_function("([e, t]) => e.title != t", arg=[image.element_handle(), before])
+    at_rest(studio, name)
+    page.wait_for_timeout(500)
+    words = image.get_attribute("title")
+    field = studio.ask(f"{name}.controls[{name}.main].field.value")
+    assert words.startswith(f"{handle.get_attribute('aria-label')} = {field}. ")
+    assert handle.get_attribute("aria-valuetext") == field
+    assert cell.get_by_role("status").inner_text() == words
+    studio.check()
+
+
 def test_a_fast_drag_ends_where_the_mouse_was_released(studio):
     """Ten times across the whole range and beyond: no older position comes back from the kernel."""
     cell, image = studio.explorer("first_look")
@@ -389,7 +389,14 @@ def memory(studio):
     return [kernel, heap, nodes, studio.page.evaluate("pictures.alive")]
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+# The mechanism is one: an explorer of each module here, all of them in `make slow`.
+FIRST = {explorers.ALL[name].__module__: name for name in reversed(EXPLORERS)}.values()
+FIRST_AND_SLOW = [
+    name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in EXPLORERS
+]
+
+
+@pytest.mark.parametrize("name", FIRST_AND_SLOW)
 def test_memory_does_not_grow_over_300_moves(name, studio):
     cell, image = studio.explorer(name)
 

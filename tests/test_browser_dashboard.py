@@ -30,7 +30,7 @@ def cell(tmp_path_factory):
 
 
 def status(cell):
-    return cell.locator(".widget-html").last
+    return cell.locator(".inrlib-status")
 
 
 def field(cell, label):
@@ -145,3 +145,16 @@ def test_a_long_frame_says_that_it_is_being_computed(cell):
     type_in(cell, "depth", "4")
     expect(status(cell)).to_have_text("computing …", timeout=30_000)
     expect(status(cell)).to_contain_text("computed in", timeout=60_000)
+
+
+def test_a_cell_that_is_run_again_shows_one_explorer_that_works(cell):
+    image = cell.locator(".widget-image")
+    before = settle(image)
+    cell.locator(".cm-content").click()
+    cell.page.keyboard.press("Shift+Enter")
+    expect(image).to_have_count(0, timeout=30_000)
+    expect(image).to_have_count(1, timeout=90_000)
+    type_in(cell, "ω0 (rad per unit)", "61")
+    expect(status(cell)).to_contain_text("computed in", timeout=30_000)
+    assert settle(image) != before
+    assert field(cell, "ω0 (rad per unit)").input_value() == "61"

@@ -112,7 +112,7 @@ def test_read_finds_them_in_an_executed_notebook(tmp_path):
     ("change", "message"),
     [
         ({"key": "a"}, "key='a' was recorded before"),
-        ({"kind": "reading"}, "choose one of identity, reproduction, own finding"),
+        ({"kind": "reading"}, "choose one of identity, reproduction, published, own finding"),
         ({"measured": []}, "has no number"),
         ({"measured": {}}, "has no number"),
         ({"control": {}}, "needs a control"),

@@ -1,8 +1,10 @@
 """What holds for every explorer, as the notebooks open them."""
 
 import base64
+import html
 import inspect
 import io
+import re
 
 import matplotlib
 import nbformat
@@ -12,7 +14,7 @@ from conftest import ROOT
 from hands import CALLS, main_slider, opened, pixels, words
 from PIL import Image
 
-from inrlib import explorers
+from inrlib import alt, explorers
 from inrlib.live.training import Training
 
 
@@ -49,6 +51,14 @@ def test_sliding_changes_the_picture_and_compiles_nothing(explorer, compiled):
     explorer.reset.click()
 
 
+def test_every_label_fits_beside_its_control(explorer):
+    """25 letters; a number has its label on its handle, a file on its button."""
+    shown = [getattr(control, "handle", control) for control in explorer.controls.values()]
+    labels = [part.description for part in shown if hasattr(part, "description")]
+    assert labels
+    assert not [label for label in labels if not 0 < len(label) <= 25]
+
+
 def test_reset_brings_the_first_frame_back(explorer):
     explorer.reset.click()
     before, defaults = pixels(explorer), explorer.values
@@ -67,10 +77,26 @@ def untrained(monkeypatch):
 
 
 def test_a_still_picture_is_always_there(explorer, untrained):
-    bundle = explorer._repr_mimebundle_()
+    bundle, metadata = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert np.asarray(still).std() > 10
+    said = metadata["image/png"]["alt"]
+    assert 60 <= len(said) <= alt.LIMIT
+    assert said.startswith(main_slider(explorer).label)
+
+
+def test_a_move_changes_the_words_of_the_picture(explorer):
+    """The picture's name and the text for screen readers: other numbers, not the slider's alone."""
+    control = main_slider(explorer)
+    place = re.escape(control.label) + r" = \S+\. "
+    said = set()
+    for share in (0.2, 0.8):
+        control.value = control.low + share * (control.high - control.low)
+        assert explorer.image.tooltip == explorer.alt
+        assert html.escape(explorer.alt) in explorer.words.value
+        said.add(re.sub(place, "", explorer.alt))
+    assert len(said) == 2
 
 
 def test_drawing_what_moves_equals_drawing_all(explorer):

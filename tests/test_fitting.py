@@ -401,7 +401,7 @@ def test_readout_looks_at_the_memory_first():
 
 
 def test_fit_refuses_what_does_not_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(checks, "free_memory", lambda: 1000)
+    monkeypatch.setattr(checks, "free_memory", lambda parts: 1000)
     with pytest.raises(ValueError, match="pass batch=… or a coarser grid"):
         fitting.fit(NETWORK, start(), R, G, steps=3, **QUIET)
 
@@ -456,12 +456,12 @@ def test_readout_refuses(unchecked):
 
 SEVERAL = """
 import jax, jax.numpy as jnp, numpy as np
-from inrlib import checks, fitting, loop, networks, signals
+from inrlib import devices, fitting, networks, signals
 r = signals.grid(32)
 g = signals.tone(3, r)
 network = networks.SIREN((16,), mapping_width=16)
 theta = networks.init(network, jax.random.key(0), 1)
-assert len(fitting._spread((r, g))[0].devices()) == jax.device_count()
+assert len(devices.split(r).devices()) == jax.device_count()
 run = fitting.fit(network, theta, r, g, steps=20, progress=False)
 print(jax.device_count(), *run.psnr)
 """

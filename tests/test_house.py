@@ -16,7 +16,9 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
-TABLE = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+TABLE = re.findall(
+    r"^\| `(\w+)` \|", (ROOT / "docs" / "house.md").read_text(encoding="utf-8"), re.M
+)
 WING = TABLE[: TABLE.index("plots")]  # what computes: all that stands above it
 FRONT = {"matplotlib", "ipywidgets", "IPython"}
 modules = pytest.mark.parametrize("name", [name for name in FILES if name != "inrlib"])
@@ -40,7 +42,7 @@ def own(name):
 
 
 def room(name):
-    """The module of the README's table in which a file is."""
+    """The module of the table in docs/house.md in which a file is."""
     return name.split(".")[1]
 
 
@@ -48,7 +50,7 @@ def lines(name):
     return len(FILES[name].read_text(encoding="utf-8").splitlines())
 
 
-def test_the_readme_lists_every_module():
+def test_the_house_lists_every_module():
     assert sorted(TABLE) == sorted({room(name) for name in FILES if name != "inrlib"})
 
 

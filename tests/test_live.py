@@ -1,9 +1,12 @@
 """The mechanism behind the explorers: controls, drawing, errors, frames for a page."""
 
+import asyncio
+import gc
 import io
 import re
 import threading
 import time
+import weakref
 from datetime import UTC, datetime
 
 import numpy as np
@@ -398,11 +401,33 @@ def test_the_busy_sign_comes_after_a_while_only():
 
 def test_the_page_gets_frames_only_when_it_is_exported(monkeypatch):
     explorer = toy()
-    assert "text/html" not in explorer._repr_mimebundle_()
+    assert "text/html" not in explorer._repr_mimebundle_()[0]
     monkeypatch.setenv("INRLIB_FRAMES", "4")
-    page = explorer._repr_mimebundle_()["text/html"]
+    page = explorer._repr_mimebundle_()[0]["text/html"]
     assert page.count("<img") == 3
+    alts = re.findall(r'<img (?:hidden )?alt="([^"]*)"', page)
+    places = re.findall(r"x \(units\) = (\S+)\. ", " ".join(alts))
+    said = re.findall(r"y stays at (\S+)\.(?= |$)", "\n".join(alts), re.MULTILINE)
+    assert places == said
+    assert len(places) == 3
     assert page.count('type="range"') == 1
+
+
+def test_words_wait_until_the_picture_rests():
+    """A screen reader is not told of every place in a drag."""
+
+    async def drag():
+        explorer, said = toy(), []
+        explorer.words.observe(lambda change: said.append(change["new"]), names="value")
+        for x in (2, 3, 4):
+            explorer.controls["x"].value = x
+        assert not said
+        await asyncio.sleep(0.4)
+        assert len(said) == 1
+        assert "stays at 4" in said[0]
+        assert "stays at 4" in explorer.image.tooltip
+
+    asyncio.run(drag())
 
 
 def test_what_a_frame_needs_of_the_one_before_is_passed_in():
@@ -416,3 +441,44 @@ def test_what_a_frame_needs_of_the_one_before_is_passed_in():
     explorer.controls["x"].value = 5
     assert [frame and frame["y"][0] for frame in seen] == [None, 1, 1]
     assert explorer.frame["y"][0] == 5
+
+
+def runs(monkeypatch, cell, run, shown):
+    """A cell of JupyterLab shows an explorer."""
+    monkeypatch.setattr("inrlib.live.cells.running", lambda: (cell, run))
+    shown._repr_mimebundle_()
+
+
+def test_a_cell_that_is_run_again_gives_back_what_it_showed(monkeypatch):
+    alive, kept = [], []  # IPython keeps every result
+
+    def holding(array):
+        alive.append(weakref.ref(array))
+        return lambda x: {"y": x * np.ones(3), "array": array}
+
+    for run in range(10):
+        kept.append(toy(holding(np.zeros(1000))))
+        runs(monkeypatch, "a", str(run), kept[-1])
+    gc.unfreeze()
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) == 1
+    assert not any(one.box.comm for one in kept[:-1])
+    assert kept[-1].box.comm
+    kept[-1].at(x=3)
+    with pytest.raises(ValueError, match="closed when its cell was run again"):
+        kept[0].at(x=3)
+
+
+def test_what_stands_elsewhere_or_twice_is_left_open(monkeypatch):
+    first, second, third = toy(), toy(), toy()
+    runs(monkeypatch, "a", "1", first)
+    runs(monkeypatch, "a", "1", second)  # two in one cell
+    runs(monkeypatch, "b", "2", first)  # one in two cells
+    runs(monkeypatch, "a", "3", third)
+    assert first.at(x=3).frame["y"][0] == 3
+    assert second.frame is None
+    runs(monkeypatch, "a", "4", third)  # shown again
+    runs(monkeypatch, None, None, toy())  # no cell
+    assert third.at(x=2).frame["y"][0] == 2
+    runs(monkeypatch, "b", "5", third)
+    assert first.frame is None

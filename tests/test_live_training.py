@@ -194,7 +194,7 @@ def test_an_interrupted_training_loses_nothing():
 @pytest.mark.parametrize("reader", [False, True])
 def test_a_page_gets_the_trained_frame_and_a_reader_gets_it_live(reader, monkeypatch):
     async def look():
-        monkeypatch.setattr("inrlib.live.explorer._reader_is_there", lambda: reader)
+        monkeypatch.setattr("inrlib.live.cells.reader_is_there", lambda: reader)
         toy = Toy()
         toy.explorer._repr_mimebundle_()
         assert toy.y == (1 if reader else 21)

@@ -164,6 +164,38 @@ def test_mlp_has_no_frequencies():
         networks.frequencies(MLP((8,)), networks.init(MLP((8,)), KEY, 2), 2)
 
 
+# An activation of one's own
+
+
+def test_own_activation_with_a_sine_is_a_siren():
+    """The same key, the same draw, the same function."""
+    r = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
+    shape = {"mapping_width": 6, "hidden_omega0": 20.0}
+    own, siren = networks.OwnActivation((8, 8), rho=jnp.sin, **shape), SIREN((8, 8), **shape)
+    one, two = (networks.init(network, KEY, 2, omega0=40.0) for network in (own, siren))
+    jax.tree.map(np.testing.assert_array_equal, dict(one), dict(two))
+    np.testing.assert_allclose(own.apply(one, r), siren.apply(two, r), atol=1e-6)
+
+
+def test_own_activation_is_its_formula():
+    """γ = ρ(ω0 (W⁰ r + b⁰)), zˡ = ρ(ωh (Wˡ zˡ⁻¹ + bˡ)), in NumPy, float64."""
+    network = networks.OwnActivation((8, 7), 2, mapping_width=6, hidden_omega0=3.0, rho=jnp.tanh)
+    with jax.enable_x64(True):
+        theta = networks.init(network, KEY, 2, jnp.float64, omega0=5.0)
+        r = np.random.default_rng(0).uniform(-1, 1, (5, 2))
+        z = r
+        for name, omega in (("first", 5), ("hidden_0", 3), ("hidden_1", 3)):
+            layer = theta["params"][name]
+            z = np.tanh(omega * (z @ np.asarray(layer["kernel"]) + layer["bias"]))
+        readout = theta["params"]["readout"]
+        expected = z @ np.asarray(readout["kernel"]) + readout["bias"]
+        np.testing.assert_allclose(network.apply(theta, r), expected, atol=1e-12)
+
+
+def test_own_activation_is_in_no_menu():
+    assert "your own" not in networks.families()
+
+
 # Multiplicative filter networks
 
 
@@ -214,3 +246,18 @@ def test_mfn_can_be_trained():
     g = jnp.sin(2 * jnp.pi * 3 * r)
     result = fit(network, theta, r, g, steps=300, learning_rate=1e-3, progress=False)
     assert result.psnr[-1] > result.psnr[0] + 20
+
+
+@pytest.mark.parametrize("omega_h", [3.0, 100.0])
+def test_another_hidden_omega_is_the_same_draw_with_other_biases(omega_h):
+    key, r = jax.random.key(4), jnp.linspace(-1, 1, 40)[:, None]
+    network = networks.SIREN((16, 16), mapping_width=16)
+    theta = networks.init(network, key, 1)
+    drawn = network.clone(hidden_omega0=omega_h)
+    expected = drawn.apply(networks.init(drawn, key, 1), r)
+    found = network.apply(networks.with_hidden_omega0(network, theta, omega_h), r)
+    # The readout's bias does not depend on ωh, its kernel does: outputs agree whole.
+    assert np.allclose(found, expected, atol=2e-4 * float(jnp.abs(expected).max()))
+    other = networks.FFN((8,), mapping_width=8)
+    theta = networks.init(other, key, 1)
+    assert networks.with_hidden_omega0(other, theta, omega_h) is theta

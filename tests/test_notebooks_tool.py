@@ -21,7 +21,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
     monkeypatch.setattr(notebooks.papermill, "execute_notebook", executed)
-    monkeypatch.setattr(notebooks, "page", lambda path: f"page of {path.stem}")
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return tmp_path
 
@@ -65,7 +64,7 @@ def test_a_mistyped_scale_fails_with_those_that_there_are(scale, project, monkey
 def test_a_notebook_is_named_as_one_likes(name, project, monkeypatch):
     assert call(monkeypatch, name) == 0
     made = sorted(path.name for path in (project / "build").iterdir())
-    assert made == ["03_power.html", "03_power.ipynb", "claims.json"]
+    assert made == ["03_power.ipynb", "claims.json"]
 
 
 def test_nothing_at_all_is_a_failure(project, monkeypatch, capsys):
@@ -124,7 +123,7 @@ def test_two_runs_at_once_leave_whole_files(project, monkeypatch):
         executed(source, target)
 
     monkeypatch.setattr(notebooks.papermill, "execute_notebook", interrupted)
-    assert [call(monkeypatch), *statuses] == [0, 0]
+    assert [call(monkeypatch, "00_start_here"), *statuses] == [0, 0]
     rows = json.loads((project / "build" / "claims.json").read_text())
     assert [row["key"] for row in rows] == ["00_start_here", "03_power"]
     assert not list((project / "build").glob(".run-*"))
@@ -135,4 +134,4 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_ones(project, monkeypat
     (project / "notebooks" / "03_power.ipynb").write_text("no notebook")
     assert call(monkeypatch) == 1
     made = sorted(path.name for path in (project / "build").iterdir())
-    assert made == ["00_start_here.html", "00_start_here.ipynb", "claims.json"]
+    assert made == ["00_start_here.ipynb", "claims.json"]

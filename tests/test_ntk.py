@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jacobians import coordinates, double, draw, error, explicit, jacobian
 
-from inrlib import atoms, networks, ntk, signals
+from inrlib import atoms, layers, networks, ntk, signals
 from inrlib.networks import FFN, MLP, SIREN, PositionalEncoding, SingleFrequency
 
 
@@ -49,11 +49,21 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_gram(family, dims, channels):
+SHAPES = [(dims, channels) for channels in (1, 3) for dims in (1, 2, 3)]
+
+
+def each(shapes):
+    """Every family in one of the shapes, and every shape; all pairs in `make slow`."""
+    own = {name: shapes[i % len(shapes)] for i, name in enumerate(FAMILIES)}
+    marks = lambda name, shape: [] if own[name] == shape else pytest.mark.slow
+    pairs = [(name, shape) for name in FAMILIES for shape in shapes]
+    return [pytest.param(*pair, marks=marks(*pair)) for pair in pairs]
+
+
+@pytest.mark.parametrize(("family", "shape"), each(SHAPES))
+def test_gram(family, shape):
     """Square and rectangular, in both precisions."""
+    dims, channels = shape
     network = FAMILIES[family](channels)
     theta = draw(network, dims)
     r1, r2 = coordinates(dims, 23, seed=1), coordinates(dims, 17, seed=2)
@@ -94,8 +104,7 @@ def test_gram_can_be_jitted_and_vmapped():
         assert error(one, reference) < 1e-5
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "channels"), each((3, 1)))
 def test_operator(family, channels):
     network = FAMILIES[family](channels)
     theta, r = draw(network, 2), coordinates(2, 50, seed=1)
@@ -188,7 +197,7 @@ def test_refuses(number, unchecked):
 
 
 def test_too_large_a_matrix_names_the_way_out(monkeypatch):
-    monkeypatch.setattr(ntk, "free_memory", lambda: 1000)
+    monkeypatch.setattr(ntk, "free_memory", lambda parts: 1000)
     network = FAMILIES["SIREN"](1)
     theta, r = draw(network, 2), coordinates(2, 40, seed=1)
     with pytest.raises(ValueError, match=r"40 × 40 numbers need .* atoms.leading\(ntk.operator"):
@@ -196,3 +205,16 @@ def test_too_large_a_matrix_names_the_way_out(monkeypatch):
     with pytest.raises(ValueError, match=r"ntk\.operator"):
         atoms.eigenfunctions(jnp.eye(40))
     assert atoms.leading(ntk.operator(network, theta, r), 40, 2).functions.shape == (40, 2)
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "WIRE", "batch norm"])
+def test_the_diagonal_is_that_of_the_explicit_kernel(name):
+    """Two outputs; complex matrices and normalised ones, too."""
+    others = {
+        "WIRE": lambda C: networks.WIRE((6, 5), C, mapping_width=4),
+        "batch norm": lambda C: MLP((8, 6), C, norm="batch"),
+    }
+    network = (FAMILIES | others)[name](2)
+    theta, r = draw(network, 2), coordinates(2, 7, seed=1)
+    wanted = np.diag(explicit(network, theta, r, r))
+    np.testing.assert_allclose(layers.diagonal(network, theta, r), wanted, rtol=2e-4)

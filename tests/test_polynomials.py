@@ -279,3 +279,20 @@ def test_split_of_a_wide_network_is_the_truncated_fourier_series():
         low = np.abs(np.fft.fftfreq(128, 1 / 128))[:, None] <= edge
         truncated = np.fft.ifft(np.where(low, spectrum, 0), axis=0).real
         np.testing.assert_allclose(part, truncated, atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (-7.0, 2.5)])
+def test_coefficients_are_numpys(low, high):
+    c = polynomials.coefficients(jnp.tanh, low, high, 24)
+    expected = np.polynomial.Chebyshev.interpolate(np.tanh, 24, [low, high]).coef
+    np.testing.assert_allclose(c, expected, atol=3e-7)
+    with pytest.raises(ValueError, match="degree=0"):
+        polynomials.coefficients(jnp.tanh, low, high, 0)
+
+
+def test_coefficients_of_a_moving_range_compile_once(compiled):
+    look = jax.jit(lambda reach: polynomials.coefficients(jax.nn.relu, -reach, reach, 12))
+    first = np.asarray(look(2.0))
+    compiled.clear()
+    np.testing.assert_allclose(look(6.0), 3 * first, rtol=1e-5, atol=1e-6)  # ReLU is homogeneous
+    assert not compiled

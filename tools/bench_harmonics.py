@@ -6,8 +6,8 @@ Each line is a ratio measured in one run, so that a busy machine disturbs both s
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench import seconds
 from scipy.special import jv
+from timing import seconds
 
 from inrlib import bessel, explorers
 

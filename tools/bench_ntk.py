@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -16,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
-from bench import matrix_rate, seconds
+from bench_published import paper_siren, slider
+from timing import matrix_rate, seconds
 
-from inrlib import atoms, faces, networks, ntk, signals
+from inrlib import atoms, coarse, faces, networks, ntk, signals
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / "build" / "neural-tangents-env"
 PINS = ("jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy<1.13", "ml-dtypes<0.4", "frozendict")
@@ -90,12 +92,6 @@ def reference(theta, r) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def paper_siren():
-    """Four hidden layers of 256, ω0 = 30."""
-    network = networks.SIREN(widths=(256,) * 3)
-    return network, networks.init(network, jax.random.key(0), 2)
-
-
 def gram() -> None:
     """Gram matrix and leading eigenfunctions at 64×64."""
     network, theta = paper_siren()
@@ -125,19 +121,7 @@ def gram() -> None:
 
 def frame() -> None:
     """What one position of a slider costs at 32×32."""
-    network, theta = paper_siren()
-    r = signals.grid((32, 32))
-    omegas = iter(np.linspace(20, 40, 100))
-    previous = None
-
-    def once():
-        nonlocal previous
-        now = networks.tune(theta, omega0=next(omegas))
-        previous = atoms.eigenfunctions(ntk.gram(network, now, r), 10, previous)
-        return previous
-
-    once()
-    print(f"slider to ten eigenfunctions at 32×32: {1e3 * seconds(once, repeat=9):.0f} ms")
+    print(f"slider to ten eigenfunctions at 32×32: {1e3 * slider(32)[0]:.0f} ms")
 
 
 def figure_4() -> None:
@@ -154,16 +138,60 @@ def figure_4() -> None:
     print(f"Fig. 4 at 64×64, eight networks, all eigenfunctions: {perf_counter() - start:.0f} s")
 
 
+@partial(jax.jit, static_argnums=0)
+def two_products(network, theta, r, V):
+    """ΘV as it was: a vector-Jacobian and a Jacobian-vector product for each column of V."""
+    r = r.reshape(-1, min(4096, len(r)), r.shape[1])
+    at = lambda r: lambda params: network.apply({**theta, "params": params}, r)[:, 0]
+
+    def pull(U, rV):
+        _, pullback = jax.vjp(at(rV[0]), theta["params"])
+        return jax.tree.map(jnp.add, U, jax.vmap(pullback, in_axes=1)(rV[1])[0]), None
+
+    def push(r):
+        along = lambda U: jax.jvp(at(r), (theta["params"],), (U,))[1]
+        return jax.vmap(along, out_axes=1)(U)
+
+    with jax.default_matmul_precision("highest"):
+        nothing = jax.tree.map(
+            lambda p: jnp.zeros((V.shape[1], *p.shape), p.dtype), theta["params"]
+        )
+        U, _ = jax.lax.scan(pull, nothing, (r, V.reshape(*r.shape[:2], -1)))
+        return jax.lax.map(push, r).reshape(V.shape)
+
+
 def voxels() -> None:
-    """64³ voxels, ten eigenfunctions without the matrix, and the most memory it took."""
+    """Ten eigenfunctions in three dimensions: as it was, by the factors, and by a few nodes.
+
+    The old way would take minutes at 64³; there it is carried on from 32³.
+    """
     network = networks.SIREN(widths=(256,) * 3)
     theta = networks.init(network, jax.random.key(0), 3)
-    r = signals.grid((64, 64, 64))
-    start = perf_counter()
-    eigen = jax.block_until_ready(atoms.leading(ntk.operator(network, theta, r), len(r), 10))
-    print(f"64³ voxels, ten eigenfunctions without Θ (256 GiB): {perf_counter() - start:.0f} s, ")
+    print("ten eigenfunctions of the paper's SIREN in three dimensions, without Θ:")
+    for side in (16, 32, 64):
+        shape = (side,) * 3
+        r = signals.grid(shape)
+        by_nodes = lambda: coarse.leading(network, theta, r, shape, 10)  # noqa: B023
+        eigen = by_nodes()
+        fast = seconds(by_nodes, repeat=2)
+        old = jax.tree_util.Partial(partial(two_products, network), theta, r)
+        words = f"  {side}³: {fast:.2f} s, residuals below {eigen.residuals.max():.0e}; "
+        if side < 64:
+            V = jax.random.normal(jax.random.key(0), (len(r), 16))
+            now = ntk.operator(network, theta, r)
+            ratio = seconds(old, V, repeat=1) / seconds(now, V, repeat=1)
+            start = perf_counter()
+            before = jax.block_until_ready(atoms.leading(old, len(r), 10))
+            slow = perf_counter() - start
+            miss = jnp.abs(eigen.values - before.values).max() / before.values[0]
+            words += f"leading(operator) as it was {slow:.1f} s, ratio {slow / fast:.0f}, λ within "
+            words += f"{miss:.0e} λ0; one product with 16 vectors, ratio {ratio:.1f}"
+        else:  # its products take a time that is proportional to the voxels
+            words += f"leading(operator) as it was eight times that at 32³, {8 * slow:.0f} s, "
+            words += f"ratio {8 * slow / fast:.0f}"
+        print(words)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"  residuals below {eigen.residuals.max():.0e}, at most {memory:.1f} GiB of memory")
+    print(f"  at most {memory:.1f} GiB of memory, all that came before in this process included")
 
 
 def main() -> None:

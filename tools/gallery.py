@@ -1,7 +1,9 @@
-"""Redraws the README's pictures, its counts of claims and docs/claims.md: `make gallery`.
+"""Redraws what the documents take from the notebooks: `make gallery`.
 
-Run `make notebooks` first. Pictures come out of the executed notebooks: of cells with the tag
-"gallery", whose metadata hold a name and a caption.
+The pictures of docs/gallery, the README's badges, moving picture and counts of claims, and
+docs/claims.md. Run `make notebooks` first. Pictures come out of the executed notebooks: of cells
+with the tag "gallery", whose metadata hold a name and a caption. The moving picture is made of an
+explorer's own frames. The badges know the repository from pyproject.toml, and need nothing else.
 """
 
 import base64
@@ -9,18 +11,27 @@ import io
 import json
 import re
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import matplotlib
 import nbformat
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from inrlib import claims
+from inrlib import claims, explorers
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD, GALLERY = ROOT / "build", ROOT / "docs" / "gallery"
 WIDTH = 640
+POSITIONS, PAUSE = 15, 140
+"""Of the moving picture: places along the slider, and milliseconds at each."""
+
+PICTURES = """# Pictures
+
+From the executed notebooks, by `make gallery`. A click opens the notebook.
+"""
 
 ABOUT = """# Claims
 
@@ -30,8 +41,30 @@ simplest rival. n counts independent repetitions. A claim whose control meets th
 hold. Mixed: it depends on a choice that is named."""
 
 
-def pictures() -> Iterator[tuple[str, str, str, Image.Image]]:
-    """Notebook, name, caption and picture of every cell with the tag "gallery".
+def repository() -> str:
+    """owner/name, from the one place where it is set: [project.urls] in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"].removeprefix("https://github.com/")
+
+
+def badges() -> str:
+    """Binder and Colab, both at the first notebook."""
+    first, name = "notebooks/00_start_here.ipynb", repository()
+    binder = f"https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{first}"
+    colab = f"https://colab.research.google.com/github/{name}/blob/HEAD/{first}"
+    return "\n".join(
+        [
+            f"[![Binder](https://mybinder.org/badge_logo.svg)]({binder})",
+            f"[![Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})",
+            "",
+            f"Colab wants `%pip install git+https://github.com/{name}` first, and a restart; "
+            "Binder installs by itself.",
+        ]
+    )
+
+
+def pictures() -> Iterator[tuple[str, str, str, str, Image.Image]]:
+    """Notebook, name, caption, words and picture of every cell with the tag "gallery".
 
     Raises:
       LookupError: such a cell that drew nothing.
@@ -41,24 +74,55 @@ def pictures() -> Iterator[tuple[str, str, str, Image.Image]]:
             if "gallery" not in cell.metadata.get("tags", []):
                 continue
             name, caption = (cell.metadata.gallery[key] for key in ("name", "caption"))
-            drawn = (output.get("data", {}).get("image/png") for output in cell.outputs)
-            if not (data := next(filter(None, drawn), None)):
+            drawn = (output for output in cell.outputs if "image/png" in output.get("data", {}))
+            if not (output := next(drawn, None)):
                 raise LookupError(f"{path.stem}: the cell of {name!r} drew no picture")
-            yield path.name, name, caption, Image.open(io.BytesIO(base64.b64decode(data)))
+            words = output.metadata.get("image/png", {}).get("alt", caption)
+            data = base64.b64decode(output.data["image/png"])
+            yield path.name, name, caption, words, Image.open(io.BytesIO(data))
 
 
 def draw() -> str:
-    """Writes the small pictures; returns the README's gallery."""
+    """Writes the small pictures; returns the page that shows them."""
     GALLERY.mkdir(parents=True, exist_ok=True)
     cells = []
-    for notebook, name, caption, image in pictures():
+    for notebook, name, caption, words, image in pictures():
         image = image.convert("RGB")
         image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
         image.quantize(128).save(GALLERY / f"{name}.png", optimize=True)
-        link = f"[![{caption}](docs/gallery/{name}.png)](notebooks/{notebook})"
+        words = re.sub(r"[|\[\]]", " ", words)
+        link = f"[![{words}]({name}.png)](../../notebooks/{notebook})"
         cells.append(f"{link}<br>{caption}")
     rows = [f"| {' | '.join(cells[i : i + 2])} |" for i in range(0, len(cells), 2)]
-    return "\n".join([rows[0], "| --- | --- |", *rows[1:]])
+    return "\n".join([PICTURES, rows[0], "| --- | --- |", *rows[1:]]) + "\n"
+
+
+def moving() -> bytes:
+    """A drag to and fro as an animated picture: an explorer's frames, the slider drawn above."""
+    frames = explorers.families().frames(POSITIONS)
+    shown = [Image.open(io.BytesIO(one)).convert("RGB") for one in frames["images"]]
+    scenes = [
+        _with_slider(image, f"{frames['label']} = {value}", place / (len(shown) - 1))
+        for place, (image, value) in enumerate(zip(shown, frames["values"], strict=True))
+    ]
+    there_and_back, buffer = [*scenes, *scenes[-2:0:-1]], io.BytesIO()
+    options = {"append_images": there_and_back[1:], "duration": PAUSE, "quality": 70, "loop": 0}
+    there_and_back[0].save(buffer, format="webp", save_all=True, **options)
+    return buffer.getvalue()
+
+
+def _with_slider(picture: Image.Image, text: str, share: float) -> Image.Image:
+    """The picture below a slider whose handle is at this share of its track."""
+    picture = picture.resize((960, round(960 * picture.height / picture.width)))
+    scene = Image.new("RGB", (picture.width, picture.height + 56), "white")
+    scene.paste(picture, (0, 56))
+    pen, font = ImageDraw.Draw(scene), Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    left, right, y = 320, picture.width - 60, 28
+    x = left + share * (right - left)
+    pen.text((40, y), text, fill="black", font=ImageFont.truetype(str(font), 20), anchor="lm")
+    pen.rounded_rectangle((left, y - 3, right, y + 3), 3, fill="#cccccc")
+    pen.ellipse((x - 11, y - 11, x + 11, y + 11), fill="#0072B2")
+    return scene
 
 
 def recorded() -> list[claims.Claim]:
@@ -74,20 +138,11 @@ def grid(head: tuple[str, ...], rows: Iterable[Sequence[object]]) -> str:
 
 
 def counts(rows: list[claims.Claim]) -> str:
-    """For the README: how many of each kind and verdict, and those that do not hold."""
-    found = Counter((row.kind, row.verdict) for row in rows)
-    head = ("kind", *claims.VERDICTS)
-    numbers = [(kind, *(found[kind, name] for name in claims.VERDICTS)) for kind in claims.KINDS]
-    open_ones = [row for row in rows if row.verdict != "holds"]
-    failed = [(row.section, row.statement, row.verdict, row.why) for row in open_ones]
-    return "\n\n".join(
-        [
-            f"Measured at {' and '.join(sorted({row.scale for row in rows}))} scale:",
-            grid(head, numbers),
-            "What does not hold, or not under every choice:",
-            grid(("section", "statement", "verdict", "why"), failed),
-        ]
-    )
+    """For the README: how many hold and how many do not, in four numbers."""
+    found = Counter(row.verdict for row in rows)
+    scales = " and ".join(sorted({row.scale for row in rows}))
+    head = (f"{len(rows)} claims, {scales} scale", *claims.VERDICTS)
+    return grid(head, [("", *(f"**{found[name]}**" for name in claims.VERDICTS))])
 
 
 def page(rows: list[claims.Claim]) -> str:
@@ -104,19 +159,30 @@ def page(rows: list[claims.Claim]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> int:
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    try:
-        rows = recorded()
-        parts = {"gallery": draw(), "claims": counts(rows)}
-    except (FileNotFoundError, LookupError) as error:
-        print(f"{error}; run `make notebooks` first", file=sys.stderr)
-        return 1
+def fill(path: Path, parts: dict[str, str]) -> None:
+    """Puts each part between its marks in a document."""
+    text = path.read_text(encoding="utf-8")
     for name, part in parts.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = mark.sub(lambda m, part=part: f"{m[1]}{part}\n{m[2]}", text)
-    readme.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    fill(ROOT / "README.md", {"badges": badges()})
+    cite = ROOT / "CITATION.cff"
+    address = f'repository-code: "https://github.com/{repository()}"'
+    text = re.sub(r"^repository-code: .*$", address, cite.read_text(encoding="utf-8"), flags=re.M)
+    cite.write_text(text, encoding="utf-8")
+    try:
+        rows = recorded()
+        gallery = draw()
+    except (FileNotFoundError, LookupError) as error:
+        print(f"{error}; run `make notebooks` first", file=sys.stderr)
+        return 1
+    (GALLERY / "README.md").write_text(gallery, encoding="utf-8")
+    (GALLERY / "drag.webp").write_bytes(moving())
+    fill(ROOT / "README.md", {"claims": counts(rows)})
     (ROOT / "docs" / "claims.md").write_text(page(rows), encoding="utf-8")
     return 0
 

@@ -1,7 +1,7 @@
 """Executes the notebooks: `python tools/notebooks.py [--scale paper] [name …]`.
 
-Each notebook runs under papermill in its own kernel. build/ receives the executed notebook, a page
-that needs nothing but itself, and claims.json with every recorded claim. A notebook that fails is
+Each notebook runs under papermill in its own kernel. build/ receives the executed notebook and
+claims.json with every recorded claim; `make site` makes pages of them. A notebook that fails is
 reported in the closing table and does not stop the others. Files are made beside build/'s own and
 moved there when they are whole, so that two runs at once leave the later one's.
 """
@@ -9,25 +9,22 @@ moved there when they are whole, so that two runs at once leave the later one's.
 import argparse
 import json
 import os
-import re
+import resource
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-import nbformat
 import papermill
-from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from inrlib import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-POSITIONS = 15  # of each explorer's main slider, kept in the page
+POSITIONS = 15  # of each explorer's main slider, kept in the output
 
 
 def execute(source: Path, scale: str, workshop: Path) -> str:
@@ -35,13 +32,11 @@ def execute(source: Path, scale: str, workshop: Path) -> str:
     target = workshop / source.name
     options = {"parameters": {"scale": scale}, "kernel_name": "python3", "cwd": source.parent}
     problem = _attempt(papermill.execute_notebook, source, target, **options)
-    unwritten = target.exists() and _attempt(write_page, target)  # one that failed has a page, too
-    for made in (target, target.with_suffix(".html")):
-        if made.exists():
-            made.replace(BUILD / made.name)
-        else:  # what an earlier run left must not pass for this one's
-            (BUILD / made.name).unlink(missing_ok=True)
-    return problem or unwritten or ""
+    if target.exists():  # one that failed, too, as far as it came
+        target.replace(BUILD / target.name)
+    else:  # what an earlier run left must not pass for this one's
+        (BUILD / target.name).unlink(missing_ok=True)
+    return problem
 
 
 def _attempt(act: Callable[..., object], *arguments, **options) -> str:
@@ -53,40 +48,6 @@ def _attempt(act: Callable[..., object], *arguments, **options) -> str:
     except Exception as error:  # a file that is no notebook, a kernel that dies
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
-
-
-def write_page(notebook: Path) -> None:
-    """The page of an executed notebook, beside it."""
-    notebook.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
-
-
-def page(notebook: Path) -> str:
-    """The executed notebook as HTML that loads nothing: pictures inside, equations as MathML."""
-    document = nbformat.read(notebook, as_version=4)
-    document.metadata.pop("widgets", None)  # then an explorer is shown by its own HTML
-    exporter = Page(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    text, _ = exporter.from_notebook_node(document)
-    # The template's scripts load MathJax and widgets from the network; nothing here needs them.
-    return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
-
-
-class MathML(IPythonRenderer):
-    """Markdown whose equations are MathML."""
-
-    def block_math(self, body: str) -> str:
-        return convert(body.strip(), display="block")
-
-    def inline_math(self, body: str) -> str:
-        return convert(body)
-
-
-class Page(HTMLExporter):
-    """nbconvert's page with these equations."""
-
-    def default_filters(self):
-        yield from super().default_filters()
-        render = lambda source: MarkdownWithMath(renderer=MathML(escape=False)).render(source)
-        yield "markdown2html", render
 
 
 def record(workshop: Path) -> list[claims.Claim]:
@@ -117,6 +78,12 @@ def chosen(names: list[str]) -> list[Path]:
     return [source for stem, source in sources.items() if not names or stem in wanted.values()]
 
 
+def largest_kernel() -> float:
+    """Peak memory of the kernel that took most so far, in MiB."""
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
@@ -137,20 +104,29 @@ def main() -> int:
 
 def run(sources: list[Path], scale: str, workshop: Path) -> int:
     """Executes them, prints the table, and returns the exit status."""
-    # The kernels inherit both.
+    # The kernels inherit these. What one has compiled, the others and a later run read.
     os.environ |= {"INRLIB_FRAMES": str(POSITIONS), "TQDM_DISABLE": "1"}
-    table = []
-    for place, source in enumerate(sources, 1):
-        print(f"[{place}/{len(sources)}] {source.stem}", flush=True)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(BUILD / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+    def timed(source: Path) -> tuple[str, float, str]:
         start = perf_counter()
         error = execute(source, scale, workshop)
-        table.append((source.stem, perf_counter() - start, error))
+        done = (source.stem, perf_counter() - start, error)
+        print(f"{done[0]:40} {done[1]:7.1f} s", flush=True)
+        return done
+
+    # Two at a time: while one compiles or draws, the other computes. The longest is among the last,
+    # so the last ones begin.
+    with ThreadPoolExecutor(max_workers=2) as lanes:
+        table = list(lanes.map(timed, sources[::-1]))[::-1]
     rows = record(workshop)
     print()
     for name, seconds, error in table:
         print(f"{name:40} {seconds:7.1f} s   {error or 'ok'}")
     verdicts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{verdicts[name]} {name}" for name in claims.VERDICTS if verdicts[name])
+    print(f"largest kernel: {largest_kernel():.0f} MiB")
     print(f"{len(rows)} claims: {told}; build/claims.json" if rows else "no claims recorded")
     return int(not rows or any(error for *_, error in table))
 

@@ -82,6 +82,7 @@ def commit() -> str:
 
 def make(folder: Path, checkpoints: Path, small: bool) -> None:
     """Trains what is missing and writes one file for each of `SNAPSHOTS`, and the path."""
+    made_from = commit()  # asked now: the first file that is written makes the tree dirty
     for name, steps in SNAPSHOTS.items():
         steps = sorted({-(-step // 100) for step in steps}) if small else list(steps)
         results = []
@@ -95,7 +96,7 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
             + (f", outer_rate={OUTER_RATES[name]:g}" if name in OUTER_RATES else ""),
             "data": f"faces.load(size={_side(small)}).training",
             "seed": SEEDS,
-            "commit": commit(),
+            "commit": made_from,
         }
         stack = lambda thetas: jax.tree.map(lambda *a: jnp.stack(a), *thetas)
         kept = stack([result.snapshots for result in results])

@@ -93,7 +93,7 @@ def bessel(seed: int = 0, units: int = 8) -> Explorer:
         left.grid(True)
         lines = plots.comb(right, *measured, "#999999", "measured", width=3)
         heads = plots.comb(right, *predicted, blue, "predicted", head="o")
-        right.set(xlim=(0, 40), xlabel="frequency (periods per unit)")
+        right.set(xlim=(0, 40), xlabel="frequency (cycles per unit)")
         plots.legend(right)
 
         def tell(title):
@@ -179,7 +179,7 @@ def _draw_line(level, allowed):
     inside = lambda allowed: (x, np.where(np.asarray(allowed)[half:] >= 0, -2.0, -300))
     support = plots.comb(ax, *inside(allowed), "#dddddd", "allowed", -120, width=5)
     lines = plots.comb(ax, x, level[half:], blue, "measured", -120, width=2)
-    ax.set(xlim=(-1, 200), xlabel="frequency (periods per unit)", ylabel="share (dB)")
+    ax.set(xlim=(-1, 200), xlabel="frequency (cycles per unit)", ylabel="share (dB)")
     plots.legend(ax)
     return fig, ax, {
         "allowed": lambda allowed: support(inside(allowed)),
@@ -206,7 +206,7 @@ def _draw_plane(level, allowed, shown=128):
 def depth(dims: int = 1, seed: int = 0) -> Explorer:
     """Theorem 1: the support K^(L−1) against what a random network of that depth fills.
 
-    One frequency of 3 periods per unit along a line, or two frequencies (2, 1) and (−1, 2) in the
+    One frequency of 3 cycles per unit along a line, or two frequencies (2, 1) and (−1, 2) in the
     plane. The grid resolves order 64, so nothing of a polynomial network is aliased; it is made of
     whole periods, so that what sin and ReLU alias falls on harmonics again. Depth selects among the
     layers of one network, degree sets higher coefficients to zero: nothing is compiled again.

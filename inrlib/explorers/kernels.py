@@ -10,16 +10,17 @@ from functools import lru_cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from inrlib import atoms, faces, networks, ntk, plots, signals, spectra
+from inrlib import atoms, coarse, faces, networks, ntk, plots, signals, spectra
 from inrlib.explorers import parts
 from inrlib.fitting import decibels, descend, psnr
 from inrlib.live import Explorer, choice, knob, named, whole
 from inrlib.live.explorer import Frame
 from inrlib.networks import FFN, SIREN
-from inrlib.weights import shipped
+from inrlib.weights import Weights, shipped
 
-_COUNT, _THRESHOLDS = 24, jnp.logspace(-4, 0, 81)
+_COUNT, _THRESHOLDS, _NODES = 24, jnp.logspace(-4, 0, 81), 1024
 
 
 @named
@@ -82,18 +83,34 @@ def _wall(pictures):
 
 
 @partial(jax.jit, static_argnums=0)
-def _dictionary(network, theta, previous, r, g) -> Frame:
-    """The leading atoms, their eigenvalues, and a signal's energy on all atoms."""
-    gram = ntk.gram(network, theta, r)
-    eigen = atoms.eigenfunctions(gram, _COUNT, previous)
-    largest = jnp.nanmax(eigen.values)
-    product = partial(jnp.matmul, gram)
+def _dictionary(network, theta, previous, r, g, grid) -> Frame:
+    """The leading atoms, their eigenvalues, and a signal's energy on all atoms.
+
+    By the nodes of the grid, unless an atom is off by more than a hundredth of λ0: then by the
+    whole kernel, as for learned weights, whose atoms are not smooth.
+    """
+    K = ntk.gram(network, theta, grid.r)
+    smooth = coarse.product(K, grid)
+    eigen = atoms.leading(smooth, len(r), _COUNT, previous=previous)
+
+    def frame(apply, eigen):
+        largest = jnp.nanmax(eigen.values)
+        return eigen, atoms.energy_from_products(apply, g, _THRESHOLDS, largest)
+
+    def exact():
+        apply = partial(jnp.matmul, ntk.gram(network, theta, r))
+        return frame(apply, atoms.leading(apply, len(r), _COUNT, previous=eigen))
+
+    fits = (coarse.missed(network, theta, r, grid, eigen) < 0.01).all()
+    by_nodes = lambda: frame(smooth, eigen)
+    eigen, energy = by_nodes() if len(grid.r) == len(r) else lax.cond(fits, by_nodes, exact)
     side = round(len(r) ** 0.5)
     return {
         "eigen": eigen,
         "wall": eigen.functions[:, :10].T.reshape(10, side, side),
-        "values": jnp.sort(eigen.values)[::-1] / largest,  # `align` may swap neighbours
-        "energy": atoms.energy_from_products(product, g, _THRESHOLDS, largest),
+        # `align` may swap neighbours
+        "values": jnp.sort(eigen.values)[::-1] / jnp.nanmax(eigen.values),
+        "energy": energy,
     }
 
 
@@ -113,8 +130,26 @@ def _draw_dictionary(family, wall, values, energy, face, **_):
     }
 
 
+def _given_dictionary(weights: Weights, size: int) -> Explorer:
+    """The atoms of a reader's own network, on [−1, 1)², where it was trained."""
+    network, theta, slider = parts.given(weights)
+    r, (pictures, _, centred) = signals.grid((size, size), -1, 1), _faces(size)
+    grid = coarse.coarsen(r, (size, size), _NODES)
+
+    def compute(face, previous, **settings):
+        tuned = networks.tune(theta, **settings)
+        before = previous and previous["eigen"]
+        frame = _dictionary(network, tuned, before, r, centred[:, [face - 1]], grid)
+        return frame | {"face": pictures[face - 1]}
+
+    controls = slider | {"face": choice("face", range(1, len(pictures) + 1))}
+    return Explorer(controls, compute, partial(_draw_dictionary, network.label))
+
+
 @named
-def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
+def eigenfunctions(
+    family: str = "SIREN", size: int = 64, weights: Weights | None = None
+) -> Explorer:
     """Section 5.2: the atoms of a network, their eigenvalues, and the energy of a face on them.
 
     A switch goes from random to the meta-learned weights of Section 5.3, first seed; these have a
@@ -123,30 +158,27 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
     Args:
       family: "SIREN", with a slider for ω0, or "FFN", with a slider for σ.
       size: side of the grid in pixels, at least 8.
+      weights: a network of your own with its numbers, as `imported.from_torch` reads it, in the
+        place of these. Its grid is [−1, 1)².
 
     Raises:
-      ValueError: another family, or too small a grid.
+      ValueError: another family, too small a grid, or weights of a network that makes no picture.
     """
     if size < 8:
         raise ValueError(f"eigenfunctions: size={size} is too small; take at least 8.")
-    make, stored, control = parts.choose(
-        family,
-        {
-            "SIREN": (
-                lambda width, depth: SIREN.sized(width, depth, zero_bias=True),
-                "maml_siren",
-                knob(SIREN, high=150),
-            ),
-            "FFN": (
-                lambda width, depth: FFN((width,) * depth, mapping_width=256),
-                "maml_ffn",
-                knob(FFN, value=1),
-            ),
-        },
-    )
+    if weights is not None:
+        return _given_dictionary(weights, size)
+    siren = lambda width, depth: SIREN.sized(width, depth, zero_bias=True)
+    ffn = lambda width, depth: FFN((width,) * depth, mapping_width=256)
+    offers = {
+        "SIREN": (siren, "maml_siren", knob(SIREN, high=150)),
+        "FFN": (ffn, "maml_ffn", knob(FFN, value=1)),
+    }
+    make, stored, control = parts.choose(family, offers)
     learned_network, learned, _ = shipped(stored)
     learned = jax.tree.map(lambda leaf: leaf[0], learned)
     r, (pictures, _, centred) = signals.grid((size, size)), _faces(size)
+    grid = coarse.coarsen(r, (size, size), _NODES)
 
     @partial(jax.jit, static_argnums=0)
     def drawn(network, seed):
@@ -159,11 +191,11 @@ def eigenfunctions(family: str = "SIREN", size: int = 32) -> Explorer:
             theta = drawn(network, seed)
         theta = networks.tune(theta, **settings)
         before = previous and previous["eigen"]
-        frame = _dictionary(network, theta, before, r, centred[:, [face - 1]])
+        frame = _dictionary(network, theta, before, r, centred[:, [face - 1]], grid)
         return frame | {"face": pictures[face - 1]}
 
     controls = {networks.families()[family].knob.name: control} | {
-        "width": choice("width", (32, 64, 128, 256), 128),  # the paper's 256 takes twice the time
+        "width": choice("width", (32, 64, 128, 256), 256),
         "depth": whole("depth", 1, 5, 3),
         "seed": whole("seed", 0, 99, 0),
         "face": choice("face", range(1, len(pictures) + 1)),

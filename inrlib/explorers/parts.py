@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Array
 
 from inrlib import fitting, networks, plots
+from inrlib.live import Number, knob
 from inrlib.live.explorer import Frame
 from inrlib.live.training import Stages
+from inrlib.weights import Weights
 
-__all__ = ["atoms", "beside", "choose", "energy", "follow", "scale", "state"]
+__all__ = ["atoms", "beside", "choose", "energy", "follow", "given", "scale", "state"]
 
 Update = Callable[[Any], None]
 
@@ -31,15 +33,50 @@ def choose(family: str, families: Mapping[str, Any]) -> Any:
     return families[family]
 
 
-def state(step: int, steps: int, seen: float | Array, unseen: float | Array) -> str:
+def given(weights: Weights) -> tuple[networks.INR, networks.Theta, dict[str, Number]]:
+    """A reader's own network for pictures, its numbers, and a slider for its knob if it has one.
+
+    Raises:
+      ValueError: no network with its numbers; one of other coordinates than two, of other channels
+        than one or three; several networks at once.
+    """
+    if not isinstance(weights, Weights) or not isinstance(weights.network, networks.INR):
+        raise ValueError(
+            f"weights: a {type(weights).__name__} is not what imported.from_torch(path) or "
+            "weights.load(path) returns; give that."
+        )
+    network, theta, _ = weights
+    r = jax.ShapeDtypeStruct((1, 2), np.float32)
+    try:
+        channels = jax.eval_shape(network.apply, theta, r).shape[-1]
+    except Exception as error:  # a module may raise anything
+        raise ValueError(
+            f"weights: {type(network).__name__} with these numbers takes no two coordinates, as a "
+            "picture has; of several networks take one: jax.tree.map(lambda leaf: leaf[0], theta)."
+        ) from error
+    if channels not in (1, 3):
+        raise ValueError(f"weights: {channels} channels are no picture; it has 1 or 3.")
+    if network.knob is None:
+        return network, theta, {}
+    name, *_, low, high, _ = network.knob
+    value = float(next(leaves[name] for leaves in theta.values() if name in leaves))
+    ends = low if value >= low else value / 2, high if value <= high else 2 * value
+    return network, theta, {name: knob(type(network), *ends, value)}
+
+
+def state(
+    step: int, steps: int, seen: float | Array, unseen: float | Array, start: str = "untrained"
+) -> str:
     """How far training is, and how well the samples and what lies between them are met."""
-    name = "untrained" if step == 0 else f"step {step:,} of {steps:,}"
+    name = start if step == 0 else f"step {step:,} of {steps:,}"
     name = f"trained, {steps:,} steps" if step == steps else name
     return f"{name}\n{seen:.1f} dB seen · {unseen:.1f} dB unseen"
 
 
-def scale(knob: networks.Knob, value: float, spacing: float) -> str:
+def scale(knob: networks.Knob | None, value: float | None, spacing: float) -> str:
     """A knob's value beside the samples' spacing."""
+    if knob is None:
+        return "no frequencies to set"
     percent = 100 * knob.of_nyquist(value, spacing)
     return f"{knob.symbol} = {value:.4g}: {percent:.0f} % of Nyquist"
 

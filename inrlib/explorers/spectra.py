@@ -5,7 +5,7 @@
 (129,)
 """
 
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from inrlib import networks, plots, signals, spectra
 from inrlib.explorers.parts import beside, choose, follow
 from inrlib.fitting import psnr
 from inrlib.live import Explorer, choice, knob, named, slider
-from inrlib.networks import FFN, SIREN, SingleFrequency
+from inrlib.networks import FFN, SIREN, Prefiltered, SingleFrequency
 
 
 @named
@@ -45,47 +45,59 @@ def first_look(seed: int = 0) -> Explorer:
 def families(pixels_a_side: int = 64, seed: int = 0) -> Explorer:
     """Eq. 1 before any training: the family, its mapping frequencies, what it draws.
 
-    One slider moves every family's own knob: the scale multiplies its usual value.
+    One slider moves every family's own knob: the scale multiplies its usual value. Another moves a
+    SIREN's ωh, which before training cancels but for the biases. A mapping that
+    is not made of sines has no frequencies to show; its plane is empty and says so.
     """
     r = signals.grid((pixels_a_side,) * 2, -1, 1)
     key = jax.random.key(seed)
 
-    def looker(family):
+    @lru_cache
+    def looker(label):
+        family = networks.families()[label]
         network = family((128, 128, 128))
         theta = networks.init(network, key, 2)
 
         @jax.jit
-        def look(value):
+        def look(value, omega_h):
             tuned = networks.tune(theta, **{family.knob.name: value})
+            tuned = networks.with_hidden_omega0(network, tuned, omega_h)
             f = network.apply(tuned, r).reshape(pixels_a_side, pixels_a_side, 1)
             f = (f - f.mean()) / f.std()
-            Omega, _ = networks.frequencies(network, tuned, 2)
+            try:
+                Omega, _ = networks.frequencies(network, tuned, 2)
+            except ValueError:  # a mapping that is not made of sines
+                Omega = jnp.zeros((0, 2))
             return {
                 "Omega": Omega,
                 "picture": f / 5 + 0.5,
                 "level": spectra.decibels(spectra.centred(f)),
             }
 
-        return lambda scale: look(scale * family.knob.usual)
+        return lambda scale, omega_h: look(scale * family.knob.usual, omega_h)
 
-    looks = {label: looker(family) for label, family in networks.families().items()}
+    def compute(family, scale, omega_h):
+        frame = looker(family)(scale, omega_h)
+        words = "mapping frequencies Ω" if len(frame["Omega"]) else "a mapping without sines"
+        return frame | {"Omega": (frame["Omega"], plots.COLOURS[family]), "mapping": words}
 
-    def compute(family, scale):
-        frame = looks[family](scale)
-        return frame | {"Omega": (frame["Omega"], plots.COLOURS[family])}
-
-    def draw(Omega, picture, level):
+    def draw(Omega, mapping, picture, level):
         fig, (axes,) = plots.figure(1, 3, width=10.5, height=3.4)
         points = plots.plane(axes[0], Omega[0], limit=17)
-        axes[0].set_title("mapping frequencies Ω")
         shown = plots.picture(axes[1], picture, "untrained output")
         spectrum = plots.spectrum(axes[2], level, (-60, 0), "its DFT magnitude")
         fig.colorbar(axes[2].images[0], ax=axes[2], label="dB", shrink=0.8)
-        return fig, {"Omega": lambda part: points(*part), "picture": shown, "level": spectrum}
+        return fig, {
+            "Omega": lambda part: points(*part),
+            "mapping": plots.title(axes[0], "{}", mapping),
+            "picture": shown,
+            "level": spectrum,
+        }
 
     controls = {
-        "family": choice("family", looks),
+        "family": choice("family", networks.families()),
         "scale": slider("scale", "× usual", 0.1, 10, 1),
+        "omega_h": slider("ωh", "hidden layers", 1, 300, 30),
     }
     return Explorer(controls, compute, draw)
 
@@ -97,7 +109,8 @@ def aliasing(
     """Section 4.2: a tone learned from `rate` samples, looked at on a grid twice as fine.
 
     Args:
-      family: "SIREN", with a slider for ω0, or "FFN", with a slider for σ.
+      family: "SIREN", with a slider for ω0, "FFN", with a slider for σ, or "prefiltered", with σ =
+        100 and a slider for the cut-off.
       seed: of the initial weights.
       frequency: of the tone, in Hz.
       rate: training samples on [0, 1). The alias falls at rate − frequency.
@@ -110,9 +123,15 @@ def aliasing(
         {
             "SIREN": (SIREN((128,), mapping_width=128), knob(SIREN, 10, 400, 300), (30, 300)),
             "FFN": (FFN((128, 128), mapping_width=256), knob(FFN, 1, 200, 100), (3, 100)),
+            "prefiltered": (
+                Prefiltered((128, 128), mapping_width=256),
+                knob(Prefiltered, 8, 400, 40),
+                (20, 40, 400),
+            ),
         },
     )
-    theta = networks.init(network, jax.random.key(seed), dims=1)
+    wide = {"sigma": 100.0} if family == "prefiltered" else {}
+    theta = networks.init(network, jax.random.key(seed), 1, **wide)
     r, curve_r = signals.grid(rate), signals.grid(8 * rate)
     g, target = signals.tone(frequency, r), signals.tone(frequency, curve_r)
     level_of = lambda f: spectra.level(f[::4])

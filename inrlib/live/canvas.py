@@ -14,6 +14,8 @@ b'PNG'
 
 from io import BytesIO
 
+import ipywidgets as widgets
+import traitlets
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +24,7 @@ from PIL import Image
 
 from inrlib import plots
 
-__all__ = ["DENSITY", "Canvas", "thin"]
+__all__ = ["DENSITY", "Canvas", "Picture", "thin"]
 
 DENSITY = 1.5
 """Pixels of a frame per pixel of the page, along each side: sharp on a screen of high density, and
@@ -83,6 +85,16 @@ class Canvas(FigureCanvasAgg):
             image = thin(image.convert("RGB"), density)
         image.save(buffer, format=format, **options)
         return buffer.getvalue()
+
+
+class Picture(widgets.Image):
+    """An image whose tooltip is its name for a screen reader.
+
+    ipywidgets gives an image no `alt`. The page makes a tooltip the `title` of any widget that has
+    an empty description, and browsers name an image by its title; this one gets a description.
+    """
+
+    description = traitlets.Unicode().tag(sync=True)
 
 
 def thin(image: Image.Image, density: float) -> Image.Image:

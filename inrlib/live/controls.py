@@ -1,4 +1,4 @@
-"""What a reader moves: sliders with a number field, menus, and an upload.
+"""What a reader moves: sliders with a number field, menus, and own files.
 
 Every control has a `value`; one that can refuse has an `error` too, the sentence that says why.
 
@@ -9,6 +9,7 @@ Every control has a `value`; one that can refuse has an `error` too, the sentenc
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -18,10 +19,13 @@ import traitlets
 from inrlib import signals
 from inrlib.networks import INR
 
-__all__ = ["Number", "Upload", "choice", "knob", "slider", "whole", "words"]
+__all__ = ["File", "Number", "Upload", "choice", "knob", "slider", "whole", "words"]
 
 EXPECTED = (ValueError, FloatingPointError, FileNotFoundError, MemoryError)
 """Errors whose message is meant for the reader; any other is a bug and shows its type as well."""
+
+_LABEL = "13em"
+"""Room for a label: 25 letters of JupyterLab's size."""
 
 
 class Number(widgets.HBox):
@@ -41,8 +45,8 @@ class Number(widgets.HBox):
         self.label, self.handle, self.low, self.high = label, handle, low, high
         self._follows, self._dragging = False, False
         handle.readout, handle.description = False, label
-        handle.style = {"description_width": "11em"}
-        handle.layout = widgets.Layout(width="26em", max_width="100%")
+        handle.style = {"description_width": _LABEL}
+        handle.layout = widgets.Layout(width="28em", max_width="100%")
         layout = widgets.Layout(width="5.5em")
         self.field = widgets.Text(continuous_update=False, layout=layout, tooltip=f"type {label}")
         super().__init__([handle, self.field], value=handle.value)
@@ -133,32 +137,61 @@ def whole(label: str, low: int, high: int, value: int) -> Number:
 def choice(label: str, options: Any, value: Any = None) -> widgets.Dropdown:
     """A labelled choice among a few."""
     options = list(options)
-    layout = widgets.Layout(width="24em", max_width="100%")
+    layout = widgets.Layout(width="26em", max_width="100%")
     return widgets.Dropdown(
         options=options,
         value=options[0] if value is None else value,
         description=label,
-        style={"description_width": "11em"},
+        style={"description_width": _LABEL},
         layout=layout,
     )
 
 
-class Upload(widgets.HBox):
-    """A picture of the reader's own.
+class File(widgets.HBox):
+    """A file of the reader's own.
+
+    Args:
+      read: (name, content) → value; what it raises is said, and the value before stays.
+      accept: endings or types that the page offers, such as ".wav,image/*".
+      what: a word for it, such as "picture".
 
     Attributes:
-      value: its pixels (size, size, 3) in [0, 1]; None before there is one.
-      error: why the last file was not taken; the picture before it stays.
+      value: what the file was read as; None before there is one.
+      error: why the last file was not taken.
     """
 
     value = traitlets.Any(None, allow_none=True)
     error = traitlets.Unicode()
 
-    def __init__(self, size: int, smallest: int = 32):
-        self.size, self.smallest = size, smallest
-        self.button = widgets.FileUpload(accept="image/*", description="own picture")
+    def __init__(self, read: Callable[[str, bytes], Any], accept: str, what: str):
+        self.read, self.what = read, what
+        self.button = widgets.FileUpload(accept=accept, description=f"own {what}")
         super().__init__([self.button])
         self.button.observe(lambda change: self._take(change["new"]), names="value")
+
+    def follow(self) -> None:
+        """A file that was not taken is forgotten."""
+        self.error = ""
+
+    def _take(self, files: tuple) -> None:
+        if not files:
+            return
+        self.error = ""
+        try:
+            self.value = self.read(files[0]["name"], bytes(files[0]["content"]))
+        except Exception as error:  # whatever a damaged file makes of its decoder
+            self.error = words(error)
+        finally:
+            self.button.value = ()  # the same file may be chosen again
+
+
+class Upload(File):
+    """A picture of the reader's own: (size, size, 3) in [0, 1]."""
+
+    def __init__(self, size: int, smallest: int = 32):
+        self.size = size
+        read = lambda name, content: signals.picture(content, size, smallest)
+        super().__init__(read, "image/*", "picture")
 
     @traitlets.validate("value")
     def _check(self, proposal):
@@ -170,21 +203,6 @@ class Upload(widgets.HBox):
         if np.ptp(pixels.mean(axis=-1)) < 0.01:
             raise ValueError("picture: it is all of one brightness; take one with some contrast.")
         return pixels
-
-    def follow(self) -> None:
-        """A file that was not taken is forgotten."""
-        self.error = ""
-
-    def _take(self, files: tuple) -> None:
-        if not files:
-            return
-        self.error = ""
-        try:
-            self.value = signals.picture(bytes(files[0]["content"]), self.size, self.smallest)
-        except Exception as error:  # whatever a damaged file makes of its decoder
-            self.error = words(error)
-        finally:
-            self.button.value = ()  # the same file may be chosen again
 
 
 def words(error: Exception) -> str:

@@ -13,8 +13,10 @@ One move goes once round: control → compute → frame → updates → `Canvas`
 page sends a control's newest value only after the last frame has come back; so nothing queues up,
 and the last position always wins. What `compute` shows is exact. Once the slider rests, `train`
 refines it in place (see `training`); the next move ends that. An error appears under the figure,
-the last good frame stays, and the controls go on working. Where no reader is (papermill, an
-exported page), the frame at the end of the training is shown as a plain image.
+the last good frame stays, and the controls go on working; so a `compute` that finds fault with what
+an explorer was opened with gives its first frame all the same, and says so from then on. Where no
+reader is (papermill, an exported page), the frame at the end of the training is shown as a plain
+image.
 
 >>> from inrlib import plots
 >>> from inrlib.live import slider
@@ -27,6 +29,7 @@ exported page), the frame at the end of the training is shown as a plain image.
 {'y': [0, 5.0]}
 """
 
+import asyncio
 import base64
 import functools
 import gc
@@ -43,32 +46,50 @@ import ipywidgets as widgets
 import jax
 import numpy as np
 import traitlets
-from IPython import get_ipython
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
-from inrlib import plots
-from inrlib.live.canvas import DENSITY, Canvas
-from inrlib.live.controls import Number, Upload, words
+from inrlib import alt, plots
+from inrlib.live import cells
+from inrlib.live.canvas import DENSITY, Canvas, Picture
+from inrlib.live.controls import File, Number, words
 from inrlib.live.page import slide, small_enough
-from inrlib.live.training import Stages, Training
+from inrlib.live.training import REST, Stages, Training
 
 __all__ = ["Explorer", "Frame", "named"]
 
 Frame = Mapping[str, Any]
 """What is shown, part by part; a part without an update of its name is for the next frame."""
 
-STYLE = """<style>
+NAMES = (
+    "var box=this.closest('.inrlib'),"
+    "set=function(e,k,v){if(e.getAttribute(k)!==v)e.setAttribute(k,v)},"
+    "name=function(){box.querySelectorAll('.noUi-handle').forEach(function(h){"
+    "var row=h.closest('.widget-hbox'),label=row.querySelector('.widget-label').textContent,"
+    "field=row.querySelector('.widget-text input');set(h,'aria-label',label);"
+    "if(field){set(field,'aria-label','type '+label);set(h,'aria-valuetext',field.value)}})};"
+    "new MutationObserver(name).observe(box,{childList:true,subtree:true,attributes:true,"
+    "attributeFilter:['aria-valuetext','src']});name()"
+)
+"""Runs in the page: ipywidgets leaves a slider's handle and its field without a name, and has the
+handle say the logarithm of its value. Here they are named by their label, and say what is shown."""
+
+STYLE = (
+    f'<style onload="{NAMES}">'
+    + """
 .inrlib-frame { background: white; padding: 6px; border-radius: 6px; height: auto;
   box-sizing: border-box; }
 .inrlib-note { opacity: 0.75; font-size: 90%; }
 .inrlib-error { color: var(--jp-error-color1, #b3261e); font-weight: 600; }
 .inrlib-note a { text-decoration: underline; cursor: pointer; }
+.inrlib-words { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
 /* The arrow of ipywidgets' menus is black in every theme. */
 [data-jp-theme-light="false"] .inrlib select { --jp-widgets-dropdown-arrow: url("\
 data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18' fill='none' \
 stroke='%23e0e0e0' stroke-width='2'%3E%3Cpath d='M5 7l4 4 4-4'/%3E%3C/svg%3E"); }
 </style>"""
+)
 
 COPY = (
     "var a=this,c=a.dataset.code,t=a.textContent,show=function(){window.prompt('Copy:',c)};"
@@ -120,7 +141,7 @@ class Explorer:
         self.canvas = Canvas(self.figure)
         self._defaults, self._waits, self._lock = self.values, False, threading.Lock()
         self._cost = 0.0, 0.0  # seconds: computing and drawing of the last frame
-        self.failure = ""
+        self.failure, self._telling = "", None
         self.training = train and Training(
             lambda: train(self.training.pace, **self.values), self._refine, self._fail
         )
@@ -131,25 +152,39 @@ class Explorer:
         for entry in self._entries:
             entry.observe(lambda change: self._report(), names="error")
         self.reset.on_click(lambda _: self._reset())
+        self.image.value = self._encoded()
+        self._told()
         self.show()  # a second frame, so that all that a move needs is compiled
-        if self.training:
+        if self.training and not self.failure:
             self.training.warm_up()
         _settle_memory()
 
     def _lay_out(self) -> None:
         """The box that the page shows: controls and buttons, the picture, a line below it."""
         width = f"{self._width() + 12}px"  # and the card around it
-        self.image = widgets.Image(
-            format="jpeg", layout=widgets.Layout(width=width, max_width="100%")
-        )
+        self.image = Picture(format="jpeg", layout=widgets.Layout(width=width, max_width="100%"))
         self.image.add_class("inrlib-frame")
-        self.status = widgets.HTML()
+        self.status, self.words = widgets.HTML(), widgets.HTML()
+        self.status.add_class("inrlib-status")
+        self.words.add_class("inrlib-words")
         self.reset = widgets.Button(description="Reset", icon="undo")
         actions = [*self.training.buttons, self.reset] if self.training else [self.reset]
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         panel = widgets.Box([*self.controls.values(), *actions], layout=row)
-        self.box = widgets.VBox([widgets.HTML(STYLE), panel, self.image, self.status])
+        parts = [widgets.HTML(STYLE), panel, self.image, self.status, self.words]
+        self.box = widgets.VBox(parts)
         self.box.add_class("inrlib")
+
+    def close(self) -> None:
+        """Gives back what the explorer holds; the page shows it no more, and it makes no frames."""
+        if self.training:
+            self.training.cancel()
+        if self._telling:
+            self._telling.cancel()
+        for widget in _within(self.box):
+            widget.close()
+        self.compute, self.frame, self.training = _closed, None, None
+        self.figure, self.updates, self.canvas = None, {}, None
 
     def _width(self) -> int:
         return round(self.canvas.get_width_height()[0] / DENSITY)
@@ -204,8 +239,8 @@ class Explorer:
         changed = {name: v for name, v in plain.items() if v != self._defaults[name]}
         settings = ", ".join(f"{name}={_short(value)}" for name, value in changed.items())
         code = f"{self.source}.at({settings})" if settings else self.source
-        own = any(isinstance(c, Upload) and c.value is not None for c in self.controls.values())
-        return f"{code}  # upload the picture again" if own else code
+        own = [c for c in self.controls.values() if isinstance(c, File) and c.value is not None]
+        return f"{code}  # upload the {own[0].what} again" if own else code
 
     def _computed(self) -> Frame:
         before = {"previous": self.frame} if self.remembers else {}
@@ -262,10 +297,33 @@ class Explorer:
         for name, update in self.updates.items():
             update(frame[name])
         self.canvas.refresh()
+        self.image.value = self._encoded()
+        self.frame = frame
+        self._tell()
+
+    def _tell(self) -> None:
+        """Once the picture rests, its words follow: a screen reader is not to stammer in a drag."""
+        if self._telling:
+            self._telling.cancel()
+        try:
+            self._telling = asyncio.get_running_loop().call_later(REST, self._told)
+        except RuntimeError:  # no event loop, no drag
+            self._told()
+
+    def _told(self) -> None:
+        self.image.tooltip = text = self.alt
+        self.words.value = f"<span role='status'>{html.escape(text)}</span>"
+
+    @property
+    def alt(self) -> str:
+        """The picture in words: where its main slider stands, and what is drawn."""
+        main = self.controls.get(self.main)
+        return alt.describe(self.figure, f"{main.label} = {main.field.value}" if main else "")
+
+    def _encoded(self) -> bytes:
         # A frame lives for a fraction of a second: the fastest format, without its blur of
         # colours. `_repr_mimebundle_` stores the exact one.
-        self.image.value = self.canvas.encode("jpeg", quality=90, subsampling=0)
-        self.frame = frame
+        return self.canvas.encode("jpeg", quality=90, subsampling=0)
 
     def _moved(self) -> None:
         if not self._waits:
@@ -324,12 +382,13 @@ class Explorer:
         here = control.value
         count = min(count, 3) if self.training else count  # seconds each
         places = sorted({here, *self.stops, *_round_places(control, count, (here, *self.stops))})
-        pictures, texts = [], {}
+        pictures, texts, told = [], {}, []
         for place in places:
             with suppress(ValueError):
                 self.at(**{self.main: place}).trained()
                 pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
                 texts[place] = control.field.value
+                told.append(self.alt)
         self.at(**{self.main: here}).trained()
         return {
             "label": control.label,
@@ -337,18 +396,21 @@ class Explorer:
             "first": list(texts).index(here),
             "width": self._width(),
             "images": small_enough(pictures, limit),
+            "alts": told,
         }
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         count = int(os.environ.get("INRLIB_FRAMES", 0)) if self.main else 0
         stored = {"text/html": slide(**self.frames(count))} if count else {}
-        if _reader_is_there():
+        cells.show(self)
+        if cells.reader_is_there():
             self._go_on()
         elif not stored:  # else the last frame is the trained one
             self.trained()
         still = self.canvas.encode("png", density=1, optimize=True)
         picture = {"image/png": base64.b64encode(still).decode()}
-        return self.box._repr_mimebundle_() | picture | stored
+        words = {"image/png": {"alt": self.alt}}
+        return self.box._repr_mimebundle_() | picture | stored, words
 
 
 def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[float]:
@@ -363,6 +425,17 @@ def _round_places(control: Number, count: int, kept: Sequence[float]) -> list[fl
         if np.abs(np.log10(np.array(chosen) / number)).min() > 0.75 * apart:
             chosen.append(round(number, 4))
     return chosen
+
+
+def _within(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """The widget, and all that lie in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _within(child)
+
+
+def _closed(**_: Any) -> Frame:
+    raise ValueError("this explorer was closed when its cell was run again; take the new one.")
 
 
 _limited = threading.Lock()
@@ -384,11 +457,6 @@ def _one_thread(lapack: ThreadpoolController) -> Iterator[None]:
             yield
     finally:
         _limited.release()
-
-
-def _reader_is_there() -> bool:
-    """Whether cells are run by a front end that can ask its reader something; papermill cannot."""
-    return getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False)
 
 
 def _settle_memory() -> None:

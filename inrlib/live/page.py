@@ -1,6 +1,6 @@
 """What an explorer leaves in a page without a kernel: stored pictures under a slider.
 
->>> slide("x", ["1", "2"], 0, 100, [b"one", b"two"]).count("<img")
+>>> slide("x", ["1", "2"], 0, 100, [b"one", b"two"], ["x = 1: low", "x = 2: high"]).count("<img")
 2
 """
 
@@ -21,7 +21,8 @@ STAGES = ((DENSITY, 80), (DENSITY, 60), (1, 80), (1, 50))
 SLIDE = (
     "const pictures = this.closest('figure').querySelectorAll('img'); "
     "pictures.forEach((picture, n) => picture.hidden = n != this.value); "
-    "this.nextElementSibling.textContent = this.dataset.values.split(' ')[this.value]"
+    "const value = this.dataset.values.split(' ')[this.value]; "
+    "this.nextElementSibling.textContent = value; this.setAttribute('aria-valuetext', value)"
 )
 
 
@@ -45,7 +46,12 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
 
 
 def slide(
-    label: str, values: Sequence[str], first: int, width: int, images: Sequence[bytes]
+    label: str,
+    values: Sequence[str],
+    first: int,
+    width: int,
+    images: Sequence[bytes],
+    alts: Sequence[str],
 ) -> str:
     """HTML of a slider over stored pictures: all that moves is in the slider's own attribute.
 
@@ -55,16 +61,18 @@ def slide(
       first: the index of the one that is shown first.
       width: in the page's pixels.
       images: one WebP a position.
+      alts: what is seen, in words, one a position.
     """
     pictures = "".join(
-        f'<img {"" if n == first else "hidden "}alt="{html.escape(label)} = {value}" '
+        f'<img {"" if n == first else "hidden "}alt="{html.escape(words)}" '
         f'style="max-width: 100%; width: {width}px" '
         f'src="data:image/webp;base64,{base64.b64encode(image).decode()}">'
-        for n, (value, image) in enumerate(zip(values, images, strict=True))
+        for n, (words, image) in enumerate(zip(alts, images, strict=True))
     )
     return (
         f'<figure style="margin: 0"><label>{html.escape(label)} '
         f'<input type="range" min="0" max="{len(images) - 1}" value="{first}" '
-        f'data-values="{" ".join(values)}" style="width: 20em; vertical-align: middle" '
+        f'aria-valuetext="{values[first]}" data-values="{" ".join(values)}" '
+        f'style="width: 20em; vertical-align: middle" '
         f'oninput="{SLIDE}"> <output>{values[first]}</output></label><div>{pictures}</div></figure>'
     )

@@ -1,0 +1,98 @@
+"""What a visitor reads first: it is short, agrees with itself, and its files are there."""
+
+import io
+import re
+import tomllib
+from types import SimpleNamespace
+
+import gallery
+import pytest
+import yaml
+from conftest import ROOT
+from PIL import Image
+
+from inrlib import explorers
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
+
+
+def test_the_readme_is_short_and_moves():
+    assert len(README.splitlines()) <= 150
+    with Image.open(ROOT / "docs" / "gallery" / "drag.webp") as drag:
+        assert drag.n_frames > 10
+    assert (ROOT / "docs" / "gallery" / "drag.webp").stat().st_size < 2**20
+
+
+def test_the_badges_are_those_of_the_one_setting():
+    """Run `make gallery` when this fails."""
+    between = re.search(r"<!-- badges -->\n(.*?)\n<!-- /badges -->", README, re.DOTALL)[1]
+    assert between == gallery.badges()
+    assert CITATION["repository-code"] == PROJECT["urls"]["Repository"]
+
+
+def test_one_line_renames_every_badge(tmp_path, monkeypatch):
+    """Without any executed notebook; what is left out says so."""
+    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        if name == "pyproject.toml":
+            text = text.replace("github.com/inrlib/inrlib", "github.com/me/mine")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(gallery, "ROOT", tmp_path)
+    monkeypatch.setattr(gallery, "BUILD", tmp_path / "build")
+    assert gallery.main() == 1
+    for name in ("README.md", "CITATION.cff"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "me/mine" in text
+        assert "inrlib/inrlib" not in text
+
+
+def test_the_version_is_said_alike_everywhere():
+    assert CITATION["version"] == PROJECT["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{PROJECT['version']}]" in changes
+    assert re.findall(r"^## \[(.*?)\]", changes, re.MULTILINE)[0] == "Unreleased"
+
+
+def test_the_citation_has_what_the_format_asks_for():
+    """Required keys of CFF 1.2.0, here and in a reference."""
+    assert CITATION["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= CITATION.keys()
+    assert CITATION["license"] == PROJECT["license"]
+    (paper,) = CITATION["references"]
+    assert {"type", "title", "authors"} <= paper.keys()
+    assert paper["authors"][0]["family-names"] == "Yüce"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_linked_is_there(document):
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    for link in links:
+        if not re.match(r"https?:|#", link):
+            assert (document.parent / link.partition("#")[0]).exists(), link
+
+
+def test_what_is_stable_exists():
+    house = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    part = house.split("## What is stable")[1]
+    table = re.findall(r"^\| `(\w+)` \|", house, re.MULTILINE)
+    named = re.findall(r"`(\w+)`", part.split("Everything else")[0].replace("`__all__`", ""))
+    assert len(named) > 5
+    assert set(named) <= set(table)
+
+
+def test_a_drag_is_made_of_an_explorers_frames(monkeypatch):
+    monkeypatch.setattr(gallery, "POSITIONS", 3)
+    monkeypatch.setattr(explorers, "families", explorers.first_look)
+    moving = Image.open(io.BytesIO(gallery.moving()))
+    assert moving.format == "WEBP"
+    assert moving.n_frames >= 4  # there and back
+
+
+def test_counts_are_four_numbers():
+    rows = [SimpleNamespace(verdict=v, scale="demo") for v in ("holds", "holds", "mixed")]
+    assert "| **2** | **0** | **1** | **0** |" in gallery.counts(rows)
+    assert "3 claims, demo scale" in gallery.counts(rows)
