@@ -31,8 +31,15 @@ jaxtyping.install_import_hook(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forgotten():
-    """Programs of one file are of little use to the next, and thousands of them fill the memory."""
+def forgotten(request):
+    """Programs of one file are of little use to the next, and thousands of them fill the memory.
+
+    Most of a unit test's time is LLVM's, for programs that run once, for milliseconds: they are not
+    optimised. A file that trains for long says `OPTIMISED = True`. This is no environment variable,
+    so that notebooks and commands run as a reader's do.
+    """
+    optimised = getattr(request.module, "OPTIMISED", False)
+    jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
     jax.clear_caches()
 
@@ -84,7 +91,9 @@ def executed(tmp_path_factory):
                 break
             time.sleep(1)
     else:
-        command = [sys.executable, ROOT / "tools" / "notebooks.py"]
+        # One at a time beside the other process: three on two cores are in each other's way.
+        lanes = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+        command = [sys.executable, ROOT / "tools" / "notebooks.py", "--at-once", lanes]
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         whole = told.with_suffix(".part")
         whole.write_text(json.dumps({"returncode": run.returncode, "stdout": run.stdout}))

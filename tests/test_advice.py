@@ -199,7 +199,7 @@ def test_hostile_arrays_are_one_sentence(tmp_path, capsys):
         assert len(err.strip().splitlines()) == 1, name
 
 
-@pytest.mark.parametrize("label", ["WIRE", "grid"])
+@pytest.mark.parametrize("label", ["grid", pytest.param("WIRE", marks=pytest.mark.slow)])
 def test_a_family_that_came_later_is_advised_on_like_any_other(label):
     r, g = signals.samples(signals.grey(signals.picture("camera", 16)))
     network = networks.families()[label].sized(8, 1)

@@ -6,6 +6,7 @@ import inspect
 import io
 import re
 
+import jax
 import matplotlib
 import nbformat
 import numpy as np
@@ -34,6 +35,8 @@ def test_nothing_reads_a_frame_by_number():
 
 @pytest.fixture(scope="module", params=CALLS)
 def explorer(request):
+    trains = "adviser" in request.param  # many networks, before it is first seen
+    jax.config.update("jax_disable_most_optimizations", not trains)
     return opened(request.param)
 
 
@@ -103,7 +106,7 @@ def test_drawing_what_moves_equals_drawing_all(explorer):
     """Pixel by pixel, against matplotlib's own full drawing of the same artists."""
     control = main_slider(explorer)
     low, high = control.low, control.high
-    for share in (0.3, 0.7, 0.0, 1.0, 0.5):
+    for share in (0.3, 0.0, 1.0):
         control.value = low + share * (high - low)
         assert "computed in" in words(explorer)
         fast = np.array(explorer.canvas.buffer_rgba())

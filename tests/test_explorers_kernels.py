@@ -50,7 +50,7 @@ def test_the_atoms_keep_their_signs_from_checkpoint_to_checkpoint():
         assert (np.mean(before * after, axis=1) > -1e-3).all()
 
 
-@pytest.mark.parametrize("family", ["SIREN", "FFN"])
+@pytest.mark.parametrize("family", ["SIREN", pytest.param("FFN", marks=pytest.mark.slow)])
 def test_eigenfunctions_slide_without_flicker(family, compiled):
     """A small move changes every atom a little: no sign and no order jumps, nothing compiles."""
     explorer = explorers.eigenfunctions(family, size=16)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -368,14 +369,14 @@ for dtype in dtypes:
 @pytest.mark.parametrize(
     "options",
     [
-        ["jax_numpy_dtype_promotion=strict"],
-        ["jax_debug_nans=True", "jax_debug_infs=True"],
+        ["jax_numpy_dtype_promotion=strict", "jax_debug_nans=True", "jax_debug_infs=True"],
         ["jax_enable_x64=True", "jax_numpy_dtype_promotion=strict", "jax_debug_nans=True"],
     ],
 )
 def test_training_works_and_keeps_its_type_in_every_mode_of_jax(options):
     command = [sys.executable, "-c", MODES, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it trains three steps
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "incompatible types" not in done.stderr
 
@@ -452,29 +453,3 @@ def test_readout_survives_degenerate_features(omega0):
 def test_readout_refuses(unchecked):
     with pytest.raises(ValueError, match="readout: coordinates"):
         fitting.readout(NETWORK, start(), R, G[:3])
-
-
-SEVERAL = """
-import jax, jax.numpy as jnp, numpy as np
-from inrlib import devices, fitting, networks, signals
-r = signals.grid(32)
-g = signals.tone(3, r)
-network = networks.SIREN((16,), mapping_width=16)
-theta = networks.init(network, jax.random.key(0), 1)
-assert len(devices.split(r).devices()) == jax.device_count()
-run = fitting.fit(network, theta, r, g, steps=20, progress=False)
-print(jax.device_count(), *run.psnr)
-"""
-
-
-def test_several_devices_agree_with_one():
-    levels = []
-    for count in (1, 2):
-        flag = f"--xla_force_host_platform_device_count={count}"
-        environment = {"XLA_FLAGS": flag, "PATH": "", "JAX_PLATFORMS": "cpu"}
-        command = [sys.executable, "-c", SEVERAL]
-        out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found, *psnr = out.stdout.split()
-        assert int(found) == count
-        levels.append([float(p) for p in psnr])
-    np.testing.assert_allclose(*levels, atol=1e-3)

@@ -162,13 +162,12 @@ def test_many_columns_are_made_a_few_rows_at_a_time(monkeypatch):
     ntk._gram.clear_cache()
 
 
-@pytest.mark.parametrize("promotion", ["standard", "strict"])
-def test_in_the_strictest_settings_of_jax(promotion):
+def test_in_the_strictest_settings_of_jax():
     """No implicit promotion, NaNs hunted."""
     network = FAMILIES["SIREN"](2)
     theta, r = draw(network, 2), coordinates(2, 120, seed=1)
     g = jnp.sin(3 * r)
-    with jax.numpy_dtype_promotion(promotion), jax.debug_nans(True):
+    with jax.numpy_dtype_promotion("strict"), jax.debug_nans(True):
         K = ntk.gram(network, theta, r)
         assert error(ntk.operator(network, theta, r)(jnp.eye(120)), np.asarray(K, float)) < 1e-5
         assert jnp.isfinite(ntk.regression(network, theta, r, g, r[:5])).all()
@@ -207,7 +206,12 @@ def test_too_large_a_matrix_names_the_way_out(monkeypatch):
     assert atoms.leading(ntk.operator(network, theta, r), 40, 2).functions.shape == (40, 2)
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "WIRE", "batch norm"])
+few = ("SIREN", "MFN", "a layer called twice", "WIRE", "batch norm")
+marks = lambda name: [] if name in few else pytest.mark.slow
+diagonals = [pytest.param(name, marks=marks(name)) for name in [*FAMILIES, "WIRE", "batch norm"]]
+
+
+@pytest.mark.parametrize("name", diagonals)
 def test_the_diagonal_is_that_of_the_explicit_kernel(name):
     """Two outputs; complex matrices and normalised ones, too."""
     others = {

@@ -80,7 +80,7 @@ def by_hand(name, p, fixed, r):
 
 
 @every
-@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("dims", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_family_is_its_formula(name, dims, float64):
     theta = double(draw(NEW[name], dims))
     r = np.random.default_rng(0).uniform(-1, 1, (9, dims))

@@ -152,7 +152,10 @@ def gaussian_first_layer(network, theta, key):
     return networks.with_first_layer(theta, W0, jax.random.normal(b0, (T,)) * 3**-0.5)
 
 
-@pytest.mark.parametrize("family", ["MLP", "FFN", "SIREN", "SIREN, zero bias", "SIREN, fixed"])
+more = [pytest.param(name, marks=pytest.mark.slow) for name in ("MLP", "SIREN, fixed")]
+
+
+@pytest.mark.parametrize("family", ["FFN", "SIREN", "SIREN, zero bias", *more])
 def test_infinite_width_is_the_mean_of_wide_networks(family):
     """The kernels of finite networks scatter around it, the less the wider they are."""
     r = jax.random.uniform(jax.random.key(1), (12, 2))

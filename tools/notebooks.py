@@ -1,4 +1,4 @@
-"""Executes the notebooks: `python tools/notebooks.py [--scale paper] [name …]`.
+"""Executes the notebooks: `python tools/notebooks.py [--scale paper] [--at-once N] [name …]`.
 
 Each notebook runs under papermill in its own kernel. build/ receives the executed notebook and
 claims.json with every recorded claim; `make site` makes pages of them. A notebook that fails is
@@ -88,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
     parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
+    parser.add_argument("--at-once", type=int, choices=range(1, 65), default=2, metavar="N")
     options = parser.parse_args()
     try:
         sources = chosen(options.names)
@@ -99,10 +100,10 @@ def main() -> int:
         print(f"{BUILD} cannot be written ({error.strerror}); make it writable.", file=sys.stderr)
         return 1
     with workshop as folder:
-        return run(sources, options.scale, Path(folder))
+        return run(sources, options.scale, Path(folder), options.at_once)
 
 
-def run(sources: list[Path], scale: str, workshop: Path) -> int:
+def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> int:
     """Executes them, prints the table, and returns the exit status."""
     # The kernels inherit these. What one has compiled, the others and a later run read.
     os.environ |= {"INRLIB_FRAMES": str(POSITIONS), "TQDM_DISABLE": "1"}
@@ -116,9 +117,9 @@ def run(sources: list[Path], scale: str, workshop: Path) -> int:
         print(f"{done[0]:40} {done[1]:7.1f} s", flush=True)
         return done
 
-    # Two at a time: while one compiles or draws, the other computes. The longest is among the last,
-    # so the last ones begin.
-    with ThreadPoolExecutor(max_workers=2) as lanes:
+    # Two at a time, unless told otherwise: three on two cores take longer than one after another.
+    # The longest is among the last, so the last ones begin.
+    with ThreadPoolExecutor(max_workers=at_once) as lanes:
         table = list(lanes.map(timed, sources[::-1]))[::-1]
     rows = record(workshop)
     print()
