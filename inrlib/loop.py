@@ -89,7 +89,11 @@ def curves(state: State) -> list[np.ndarray]:
     return [np.array(np.asarray(curve)[..., : state.step]) for curve in state.curves]
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=2)
+_OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""Thousands of steps repay it, also where JAX_DISABLE_MOST_OPTIMIZATIONS speaks for short work."""
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=_OPTIMISED)
 def _advance(rule: Rule, shown, used_up, arrays, start, stop):
     """Steps start … stop − 1."""
 

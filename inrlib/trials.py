@@ -30,9 +30,14 @@ _BATCH, _JUDGES = 512, 4096
 
 def stacked(network: INR, settings: Float[np.ndarray | Array, " S"], dims: int, seed: int) -> Theta:
     """The same draw at every setting."""
+    return _stacked(network, jnp.asarray(settings, jnp.float32), dims, seed)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _stacked(network, settings, dims, seed):
     theta = networks.init(network, jax.random.key(seed), dims)
     make = lambda value: networks.tune(theta, **{network.knob.name: value})
-    return jax.vmap(make)(jnp.asarray(settings, jnp.float32))
+    return jax.vmap(make)(settings)
 
 
 SCHEDULE = ((0.7, 1.0), (0.2, 0.3), (0.1, 0.1))

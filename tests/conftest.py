@@ -12,10 +12,12 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 
 # Two processes share two cores, and their notebooks and kernels compile the same programs. These
-# are read when JAX is imported.
+# are read when JAX is imported. Most of a test's time is LLVM's, for programs that run once, for
+# milliseconds: only training loops are optimised (`inrlib.loop`).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -31,15 +33,8 @@ jaxtyping.install_import_hook(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forgotten(request):
-    """Programs of one file are of little use to the next, and thousands of them fill the memory.
-
-    Most of a unit test's time is LLVM's, for programs that run once, for milliseconds: they are not
-    optimised. A file that trains for long says `OPTIMISED = True`. This is no environment variable,
-    so that notebooks and commands run as a reader's do.
-    """
-    optimised = getattr(request.module, "OPTIMISED", False)
-    jax.config.update("jax_disable_most_optimizations", not optimised)
+def forgotten():
+    """Programs of one file are of little use to the next, and thousands of them fill the memory."""
     yield
     jax.clear_caches()
 
@@ -94,7 +89,10 @@ def executed(tmp_path_factory):
         # One at a time beside the other process: three on two cores are in each other's way.
         lanes = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
         command = [sys.executable, ROOT / "tools" / "notebooks.py", "--at-once", lanes]
-        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        environment = {**os.environ, "INRLIB_FRAMES": "7"}  # of each slider; half of a page's
+        run = subprocess.run(
+            command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False
+        )
         whole = told.with_suffix(".part")
         whole.write_text(json.dumps({"returncode": run.returncode, "stdout": run.stdout}))
         whole.replace(told)

@@ -6,7 +6,6 @@ import inspect
 import io
 import re
 
-import jax
 import matplotlib
 import nbformat
 import numpy as np
@@ -35,8 +34,6 @@ def test_nothing_reads_a_frame_by_number():
 
 @pytest.fixture(scope="module", params=CALLS)
 def explorer(request):
-    trains = "adviser" in request.param  # many networks, before it is first seen
-    jax.config.update("jax_disable_most_optimizations", not trains)
     return opened(request.param)
 
 

@@ -12,8 +12,6 @@ from scipy.io import wavfile
 from inrlib import explorers, fitting
 from inrlib.explorers import choosing, menu
 
-OPTIMISED = True
-
 
 def npy(array):
     stream = io.BytesIO()

@@ -14,8 +14,6 @@ from inrlib import fitting, live, networks, plots, signals
 from inrlib.live import training
 from inrlib.live.training import Pace
 
-OPTIMISED = True
-
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch):
