@@ -17,6 +17,7 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -82,6 +83,8 @@ def execute(notebook: str, point: Point) -> list[dict[str, Any]]:
     """
     import papermill  # where a sweep is only read, it is not needed
 
+    # For the kernel: beside another's, two threads of LAPACK take four times as long as one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "source.ipynb"), Path(folder, "executed.ipynb")
         source.write_text(notebook, encoding="utf-8")

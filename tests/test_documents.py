@@ -93,6 +93,13 @@ def test_a_drag_is_made_of_an_explorers_frames(monkeypatch):
 
 
 def test_counts_are_four_numbers():
-    rows = [SimpleNamespace(verdict=v, scale="demo") for v in ("holds", "holds", "mixed")]
-    assert "| **2** | **0** | **1** | **0** |" in gallery.counts(rows)
-    assert "3 claims, demo scale" in gallery.counts(rows)
+    rows = [
+        SimpleNamespace(key=key, verdict=verdict, scale="demo")
+        for key, verdict in (("a", "holds"), ("b", "holds"), ("c", "mixed"))
+    ]
+    assert "| **2** | **0** | **1** | **0** |" in gallery.counts(rows, {})
+    assert "3 claims, demo scale" in gallery.counts(rows, {})
+    over = {"a": {"holds": 19, "does not hold": 1}, "b": {"holds": 20}}
+    told = gallery.counts(rows, over)
+    assert "| **1** | **0** | **2** | **0** |" in told  # one that a seed can turn is mixed
+    assert "2 of them were swept over 20 seeds: 1 hold in all, 1 in some" in told

@@ -131,30 +131,56 @@ def recorded() -> list[claims.Claim]:
     return [claims.restore(row) for row in json.loads(text)]
 
 
+Sweeps = dict[str, dict[str, int]]
+
+
+def swept() -> Sweeps:
+    """How often each claim had each verdict over seeds: docs/sweeps, from `inrlib.sweep`."""
+    files = sorted((ROOT / "docs" / "sweeps").glob("*.json"))
+    return {key: of for file in files for key, of in json.loads(file.read_text()).items()}
+
+
+def verdict(row: claims.Claim, over: Sweeps) -> str:
+    """The claim's own; mixed, if it holds for some seeds of a sweep and not for all."""
+    seeds = over.get(row.key, {})
+    return "mixed" if 0 < seeds.get("holds", 0) < sum(seeds.values()) else row.verdict
+
+
 def grid(head: tuple[str, ...], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown."""
     line = lambda cells: "| " + " | ".join(str(one).replace("|", "\\|") for one in cells) + " |"
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def counts(rows: list[claims.Claim]) -> str:
+def counts(rows: list[claims.Claim], over: Sweeps) -> str:
     """For the README: how many hold and how many do not, in four numbers."""
-    found = Counter(row.verdict for row in rows)
+    found = Counter(verdict(row, over) for row in rows)
     scales = " and ".join(sorted({row.scale for row in rows}))
     head = (f"{len(rows)} claims, {scales} scale", *claims.VERDICTS)
-    return grid(head, [("", *(f"**{found[name]}**" for name in claims.VERDICTS))])
+    told = grid(head, [("", *(f"**{found[name]}**" for name in claims.VERDICTS))])
+    if not over:
+        return told
+    seeds = " or ".join(map(str, sorted({sum(of.values()) for of in over.values()})))
+    shares = [of.get("holds", 0) / sum(of.values()) for of in over.values()]
+    some = sum(0 < one < 1 for one in shares)
+    swept_ones = f"{len(over)} of them were swept over {seeds} seeds"
+    ends = f"{shares.count(1)} hold in all, {some} in some (mixed), the others in none"
+    return f"{told}\n\n{swept_ones}: {ends}."
 
 
-def page(rows: list[claims.Claim]) -> str:
+def page(rows: list[claims.Claim], over: Sweeps) -> str:
     """docs/claims.md: every claim with its mark, control, repetitions and verdict, by kind."""
     head = ("section", "claim", "measured", "asked", "control", "verdict")
     parts = [ABOUT]
     for kind, title in claims.KINDS.items():
         cells = []
         for row in (row for row in rows if row.kind == kind):
-            what, verdict = f"`{row.key}` {row.statement}", f"{row.verdict}: {row.why}".rstrip(": ")
+            what, end = f"`{row.key}` {row.statement}", verdict(row, over)
+            if of := over.get(row.key):
+                end += f" (holds in {of.get('holds', 0)} of {sum(of.values())} seeds)"
+            end = f"{end}: {row.why}".rstrip(": ")
             numbers = claims.found(row), claims.asked(row), claims.nulls(row)
-            cells.append((row.section, what, *numbers, verdict))
+            cells.append((row.section, what, *numbers, end))
         parts.append(f"## {title}\n\n{grid(head, cells)}")
     return "\n\n".join(parts) + "\n"
 
@@ -182,8 +208,8 @@ def main() -> int:
         return 1
     (GALLERY / "README.md").write_text(gallery, encoding="utf-8")
     (GALLERY / "drag.webp").write_bytes(moving())
-    fill(ROOT / "README.md", {"claims": counts(rows)})
-    (ROOT / "docs" / "claims.md").write_text(page(rows), encoding="utf-8")
+    fill(ROOT / "README.md", {"claims": counts(rows, swept())})
+    (ROOT / "docs" / "claims.md").write_text(page(rows, swept()), encoding="utf-8")
     return 0
 
 

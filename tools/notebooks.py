@@ -107,6 +107,8 @@ def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> in
     """Executes them, prints the table, and returns the exit status."""
     # The kernels inherit these. What one has compiled, the others and a later run read.
     os.environ["TQDM_DISABLE"] = "1"
+    # Beside another kernel, two threads of LAPACK wait for each other: four times as slow as one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("INRLIB_FRAMES", str(POSITIONS))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(BUILD / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
