@@ -196,10 +196,12 @@ def anchored(paper: str) -> str:
 
 def table_of_claims(rows: list[claims.Claim]) -> str:
     """`docs/claims.md` with counts, with links to the cells, and what holds before the rest."""
-    found = Counter((row.kind, row.verdict) for row in rows)
+    over = gallery.swept()
+    told = {row.key: gallery.verdict(row, over) for row in rows}
+    found = Counter((row.kind, told[row.key]) for row in rows)
     verdicts = list(claims.VERDICTS)
     counts = [(title, *(found[kind, v] for v in verdicts)) for kind, title in claims.KINDS.items()]
-    text = gallery.page(sorted(rows, key=lambda row: verdicts.index(row.verdict)))
+    text = gallery.page(sorted(rows, key=lambda row: verdicts.index(told[row.key])), over)
     text = re.sub(r"\| `([\w-]+)` ", r"| [\1](#claim-\1) ", text)
     about, tables = text.split("\n## ", 1)
     about = about.replace("Written by `make gallery` from what", "What")
