@@ -107,7 +107,6 @@ def both(tmp_path_factory):
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_X64": "1",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # half the time, most of which is compilation
         }
         run = [sys.executable, "-c", SCRIPT, folder / f"{count}.npz"]
         done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -122,8 +122,8 @@ def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> in
         print(f"{done[0]:40} {done[1]:7.1f} s", flush=True)
         return done
 
-    # Two at a time, unless told otherwise: three on two cores take longer than one after another.
-    # The longest is among the last, so the last ones begin.
+    # Two at a time, unless told otherwise: while one compiles or draws, the other computes. The
+    # longest is among the last, so the last ones begin.
     with ThreadPoolExecutor(max_workers=at_once) as lanes:
         table = list(lanes.map(timed, sources[::-1]))[::-1]
     rows = record(workshop)
