@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import typing
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from flax.linen import linear  # noqa: E402
 
@@ -89,7 +91,7 @@ def executed(tmp_path_factory):
         # One at a time beside the other process: three on two cores are in each other's way.
         lanes = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
         command = [sys.executable, ROOT / "tools" / "notebooks.py", "--at-once", lanes]
-        environment = {**os.environ, "INRLIB_FRAMES": "7"}  # of each slider; half of a page's
+        environment = {**os.environ, "INRLIB_FRAMES": "5"}  # of each slider, half of a page's
         run = subprocess.run(
             command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False
         )
@@ -99,8 +101,17 @@ def executed(tmp_path_factory):
     return SimpleNamespace(**json.loads(told.read_text()))
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items):
     """The notebooks first: they take longest, and the other process has all else to do. The site,
-    which is made of them, last."""
+    which is made of them, last. Of a property's cases some, if it is marked so."""
     order = lambda item: ("test_notebooks" not in item.nodeid, "test_site" in item.nodeid)
     items.sort(key=order)
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
+            cases[item.path, item.originalname].append(item)
+    for some in cases.values():
+        kept = np.linspace(0, len(some) - 1, some[0].get_closest_marker("few").args[0]).round()
+        for place in set(range(len(some))) - set(kept.astype(int)):
+            some[place].add_marker("slow")

@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import numpy as np
+import pytest
 from conftest import ROOT
 from PIL import Image
 
@@ -30,6 +31,16 @@ def _calls():
 
 CALLS = sorted(set(_calls()))
 """Explorers as the notebooks open them: 'aliasing("FFN")'."""
+
+_maker = lambda call: explorers.ALL[call.split("(")[0]]
+_first = lambda of: {of(call): call for call in reversed(CALLS)}.values()
+_rest = lambda first: [c if c in first else pytest.param(c, marks=pytest.mark.slow) for c in CALLS]
+
+EACH = _rest(_first(_maker))
+"""Of each explorer the first call; the others are left to `make slow`."""
+
+A_MODULE = _rest(_first(lambda call: _maker(call).__module__))
+"""The first call of each module, for what `inrlib.live` does alike for all of them."""
 
 
 def opened(call: str) -> explorers.Explorer:

@@ -416,6 +416,7 @@ def test_leading_of_a_constant_of_copies_and_of_few_samples():
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))])
+@pytest.mark.few(1)
 def test_leading_of_any_spectrum(seed):
     """Flat, clustered, falling, of low rank and zero."""
     rng = np.random.default_rng(seed)

@@ -35,8 +35,18 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason=f"{MISSING} to run browser tests"),
 ]
 
+slow = lambda name: pytest.param(name, marks=pytest.mark.slow)
 BOOKS = [book.stem for book in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 EXPLORERS = list(explorers.ALL)
+
+# How a cell, a page and a kernel get on is alike in all: here the first and the last notebooks, an
+# explorer of each module, and memory in one that trains, one that remembers and one that does
+# neither. All the others in `make slow`.
+SOME_BOOKS = [book if book in (BOOKS[0], BOOKS[-2]) else slow(book) for book in BOOKS]
+FIRST = {explorers.ALL[name].__module__: name for name in reversed(EXPLORERS)}.values()
+SOME = [name if name in FIRST else slow(name) for name in EXPLORERS]
+KINDS = ("bessel", "dashboard", "eigenfunctions")
+KINDS = [name if name in KINDS else slow(name) for name in EXPLORERS]
 
 # What the kernel writes to its standard error and to Python's log, in a file for the tests to read.
 SET_UP = """
@@ -149,7 +159,7 @@ def open_and_run(page, lab, book):
     return cell, image
 
 
-@pytest.mark.parametrize("book", BOOKS)
+@pytest.mark.parametrize("book", SOME_BOOKS)
 def test_dragging_the_slider_changes_the_picture(book, lab, page):
     cell, image = open_and_run(page, lab, book)
     SCREENS.mkdir(parents=True, exist_ok=True)
@@ -310,7 +320,7 @@ def assert_final(studio, name):
         assert shown == studio.ask(fresh)
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", SOME)
 def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
     cell, image = studio.explorer(name)
     first = settle(image)
@@ -329,7 +339,7 @@ def test_mouse_and_keyboard_end_at_the_final_value(name, studio):
 LABEL = "() => document.activeElement.getAttribute('aria-label')"
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", SOME)
 def test_an_explorer_is_used_by_keyboard_and_heard(name, studio):
     """Each slider and field has a name and is reached by Tab; an arrow key changes the words."""
     cell, image = studio.explorer(name)
@@ -389,14 +399,7 @@ def memory(studio):
     return [kernel, heap, nodes, studio.page.evaluate("pictures.alive")]
 
 
-# The mechanism is one: an explorer of each module here, all of them in `make slow`.
-FIRST = {explorers.ALL[name].__module__: name for name in reversed(EXPLORERS)}.values()
-FIRST_AND_SLOW = [
-    name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in EXPLORERS
-]
-
-
-@pytest.mark.parametrize("name", FIRST_AND_SLOW)
+@pytest.mark.parametrize("name", KINDS)
 def test_memory_does_not_grow_over_300_moves(name, studio):
     cell, image = studio.explorer(name)
 

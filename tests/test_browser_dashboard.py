@@ -8,6 +8,8 @@ from lab import MISSING, SCREENS, browser, chromium, jupyterlab, open_notebook, 
 from PIL import Image
 from playwright.sync_api import expect
 
+slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium() is None, reason=f"{MISSING} to run browser tests"),
@@ -61,7 +63,7 @@ def test_a_typed_value_stays_what_it_is(cell):
     assert field(cell, "ω0 (rad per unit)").input_value() == "37.77"
 
 
-@pytest.mark.parametrize("text", ["many", "-1", "1e9", ""])
+@pytest.mark.parametrize("text", ["many", "-1", slow("1e9"), slow("")])
 def test_typed_nonsense_is_answered_in_place(cell, text):
     before = at_rest(cell)
     type_in(cell, "ω0 (rad per unit)", text)
@@ -101,9 +103,9 @@ def png(width, height, colour=None) -> bytes:
     ("content", "message"),
     [
         (b"a text file in disguise", "cannot be read as a picture"),
-        ((1, 1), "at least 32×32"),
+        slow((1, 1), "at least 32×32"),
         ((10_000, 10_000), "at most 8192 pixels a side"),
-        ((300, 200, "red"), "all of one brightness"),
+        slow((300, 200, "red"), "all of one brightness"),
     ],
 )
 def test_a_bad_upload_is_answered_and_a_good_one_is_taken(cell, content, message):

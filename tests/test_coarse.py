@@ -83,6 +83,7 @@ each = [pytest.param(name, marks=[] if name in fast else pytest.mark.slow) for n
 
 
 @pytest.mark.parametrize("name", each)
+@pytest.mark.few(1)
 def test_leading_in_three_dimensions(name):
     """From few nodes, whatever they are worth, and from the kernel itself."""
     network, r = FAMILIES[name], signals.grid(CUBE)
@@ -94,6 +95,7 @@ def test_leading_in_three_dimensions(name):
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("omega0", [10.0, 60.0, 300.0])
+@pytest.mark.few(2)
 def test_fast_networks_are_seen_through(seed, omega0):
     """At ω0 = 300 four nodes an axis see nothing of the kernel, and its spectrum is nearly flat."""
     network, r = FAMILIES["SIREN"], signals.grid(CUBE)

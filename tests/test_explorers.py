@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
-from hands import CALLS, main_slider, opened, pixels, words
+from hands import A_MODULE, CALLS, EACH, main_slider, opened, pixels, words
 from PIL import Image
 
 from inrlib import alt, explorers
@@ -32,7 +32,10 @@ def test_nothing_reads_a_frame_by_number():
     assert not [text for text in cells + sources if "frame[-" in text or "frame[0" in text]
 
 
-@pytest.fixture(scope="module", params=CALLS)
+a_module = pytest.mark.parametrize("explorer", A_MODULE, indirect=True)
+
+
+@pytest.fixture(scope="module", params=EACH)
 def explorer(request):
     return opened(request.param)
 
@@ -59,6 +62,7 @@ def test_every_label_fits_beside_its_control(explorer):
     assert not [label for label in labels if not 0 < len(label) <= 25]
 
 
+@a_module
 def test_reset_brings_the_first_frame_back(explorer):
     explorer.reset.click()
     before, defaults = pixels(explorer), explorer.values
@@ -76,6 +80,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr(Training, "finish", Training.cancel)
 
 
+@a_module
 def test_a_still_picture_is_always_there(explorer, untrained):
     bundle, metadata = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
@@ -99,6 +104,7 @@ def test_a_move_changes_the_words_of_the_picture(explorer):
     assert len(said) == 2
 
 
+@a_module
 def test_drawing_what_moves_equals_drawing_all(explorer):
     """Pixel by pixel, against matplotlib's own full drawing of the same artists."""
     control = main_slider(explorer)
@@ -116,6 +122,7 @@ def test_drawing_what_moves_equals_drawing_all(explorer):
     assert matplotlib.rcParams["axes.axisbelow"] is True
 
 
+@a_module
 def test_moving_draws_no_labels_again(explorer, monkeypatch):
     """What is static is drawn once: a frame does not draw the figure as a whole."""
     if "allowed: order Σ|s|" in [ax.get_title() for ax in explorer.figure.axes]:
@@ -129,6 +136,7 @@ def test_moving_draws_no_labels_again(explorer, monkeypatch):
     assert draws == []
 
 
+@a_module
 def test_frames_for_a_page(explorer, untrained):
     control = main_slider(explorer)
     before = control.value

@@ -17,6 +17,7 @@ def explorer():
 @pytest.mark.parametrize(
     ("control", "first", "second"), [("checkpoint", 10, 5), ("steps", 2, 8), ("face", 2, 5)]
 )
+@pytest.mark.few(1)
 def test_every_control_changes_the_picture_and_compiles_nothing(
     control, first, second, explorer, compiled
 ):

@@ -36,6 +36,7 @@ def by_hand(theta, steps, tx):
 
 
 @pytest.mark.parametrize("optimizer", [optax.adam, optax.sgd])
+@pytest.mark.few(1)
 def test_fit_is_the_python_loop(optimizer):
     params, curve = by_hand(start(), 60, optimizer(1e-3))
     run = fitting.fit(
@@ -235,6 +236,7 @@ def test_members_and_targets_that_do_not_pair_are_refused():
          optax.adamw(1e-2, weight_decay=0.1)),
     ],
 )  # fmt: skip
+@pytest.mark.few(2)
 def test_optimiser_objects_and_schedules_train_as_optax_says(options, like):
     params, curve = by_hand(start(), 20, like)
     run = fitting.fit(NETWORK, start(), R, G, steps=20, **options, **QUIET)
@@ -372,6 +374,7 @@ for dtype in dtypes:
         ["jax_enable_x64=True", "jax_numpy_dtype_promotion=strict", "jax_debug_nans=True"],
     ],
 )
+@pytest.mark.few(1)
 def test_training_works_and_keeps_its_type_in_every_mode_of_jax(options):
     command = [sys.executable, "-c", MODES, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -152,6 +152,7 @@ def lattice_mfn(rng, D, widths, largest):
 
 @pytest.mark.parametrize("D", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.few(2)
 def test_a_multiplicative_filter_network_has_the_frequencies_of_its_filter_set(D, depth):
     rng = np.random.default_rng([D, depth])
     widths = (3,) * depth

@@ -70,6 +70,7 @@ def test_a_setting_is_a_number():
 
 @pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
+@pytest.mark.few(4)
 def test_numbers_keep_their_type_under_every_setting_of_jax(network, dtype):
     """Strict promotion and a stop at the first NaN; with x64, float32 stays float32."""
     settings = {network.knob.name: 2.0} if network.knob else {}
@@ -86,6 +87,7 @@ def test_numbers_keep_their_type_under_every_setting_of_jax(network, dtype):
 
 
 @pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
+@pytest.mark.few(3)
 def test_a_key_is_one_draw_whatever_the_type(network):
     single = networks.init(network, KEY, 2)
     with jax.enable_x64(True):

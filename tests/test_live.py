@@ -241,6 +241,7 @@ def test_a_typed_whole_number_is_one():
         ("1,5,0", "is no number"),
     ],
 )
+@pytest.mark.few(5)
 def test_typed_nonsense_is_answered_in_place(text, message):
     explorer = toy()
     control, good = explorer.controls["x"], explorer.image.value
@@ -286,6 +287,7 @@ def test_the_slider_reaches_both_ends():
         ((10_000, 40), "10000×40 pixels; make it at most 8192"),
     ],
 )
+@pytest.mark.few(4)
 def test_a_bad_upload_is_answered_and_the_picture_before_it_stays(content, message):
     control = live.Upload(16)
 

@@ -45,6 +45,7 @@ def by_hand(network, theta, r):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("inner_steps", [0, 1, 2])
+@pytest.mark.few(2)
 def test_maml_gradient_is_a_finite_difference(family, inner_steps, double):
     network, theta, r, g = task(family)
     options = {"inner_steps": inner_steps, "inner_rate": 0.3}
@@ -135,6 +136,7 @@ def test_pretraining_is_fit():
 
 
 @pytest.mark.parametrize("method", ["maml", "reptile"])
+@pytest.mark.few(1)
 def test_learned_numbers_fit_unseen_signals_faster(method):
     """Tones of one frequency and any phase: two steps say more after meta-learning."""
     network = SIREN((32,), mapping_width=32)

@@ -24,6 +24,7 @@ SETTINGS = [("SIREN", "omega0"), ("FFN", "sigma"), ("FFN*", "sigma"), ("single f
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.few(8)
 def test_network_is_equation_1(name, dims):
     """The output against Eq. 1 written out in NumPy, float64."""
     network = FAMILIES[name]
@@ -44,6 +45,7 @@ def test_network_is_equation_1(name, dims):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.few(3)
 def test_only_params_are_trained(name):
     network = FAMILIES[name]
     theta = networks.init(network, KEY, 2)

@@ -61,6 +61,7 @@ def each(shapes):
 
 
 @pytest.mark.parametrize(("family", "shape"), each(SHAPES))
+@pytest.mark.few(4)
 def test_gram(family, shape):
     """Square and rectangular, in both precisions."""
     dims, channels = shape
@@ -82,6 +83,7 @@ def test_gram(family, shape):
 
 
 @pytest.mark.parametrize("tiles", [(7, 3), (8, 4), (64, 64)])
+@pytest.mark.few(2)
 def test_gram_in_blocks(tiles, monkeypatch):
     """Blocks that do and do not divide the number of samples, and one larger than all."""
     monkeypatch.setattr(ntk, "_tiles", lambda: tiles)
@@ -105,6 +107,7 @@ def test_gram_can_be_jitted_and_vmapped():
 
 
 @pytest.mark.parametrize(("family", "channels"), each((3, 1)))
+@pytest.mark.few(3)
 def test_operator(family, channels):
     network = FAMILIES[family](channels)
     theta, r = draw(network, 2), coordinates(2, 50, seed=1)
@@ -162,6 +165,7 @@ def test_many_columns_are_made_a_few_rows_at_a_time(monkeypatch):
     ntk._gram.clear_cache()
 
 
+@pytest.mark.few(1)
 def test_in_the_strictest_settings_of_jax():
     """No implicit promotion, NaNs hunted."""
     network = FAMILIES["SIREN"](2)
@@ -212,6 +216,7 @@ diagonals = [pytest.param(name, marks=marks(name)) for name in [*FAMILIES, "WIRE
 
 
 @pytest.mark.parametrize("name", diagonals)
+@pytest.mark.few(3)
 def test_the_diagonal_is_that_of_the_explicit_kernel(name):
     """Two outputs; complex matrices and normalised ones, too."""
     others = {

@@ -52,6 +52,7 @@ def outside(rng, k, K, L, widths=None):
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("D", [1, 2, 3])
+@pytest.mark.few(8)
 def test_theorem_1_no_energy_outside_the_set(D, seed):
     rng = np.random.default_rng([D, seed])
     T = rng.integers(1, 5)

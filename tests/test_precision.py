@@ -46,6 +46,7 @@ def many(theta):
 
 
 @pytest.mark.parametrize("family", networks.families().values(), ids=networks.families())
+@pytest.mark.few(4)
 def test_a_network_its_gradient_and_its_kernel(family):
     network, theta = started(family)
     loss = lambda params: jnp.sum((network.apply({**theta, "params": params}, R) - G) ** 2)

@@ -81,6 +81,7 @@ def by_hand(name, p, fixed, r):
 
 @every
 @pytest.mark.parametrize("dims", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.few(4)
 def test_a_family_is_its_formula(name, dims, float64):
     theta = double(draw(NEW[name], dims))
     r = np.random.default_rng(0).uniform(-1, 1, (9, dims))
@@ -100,6 +101,7 @@ def test_a_table_stands_on_its_nodes_in_three_dimensions():
 
 
 @every
+@pytest.mark.few(3)
 def test_a_kernel_is_its_jacobians(name):
     network = NEW[name]
     theta, r = draw(network, 2), coordinates(2, 15, seed=1)
@@ -127,6 +129,7 @@ def normalised(v, statistics, scale, shift):
     ("family", "norm"),
     [(SIREN, "layer"), (WIRE, "batch"), slow(SIREN, "batch"), slow(WIRE, "layer")],
 )
+@pytest.mark.few(1)
 def test_a_norm_is_its_formula_and_its_kernel_the_jacobians(family, norm, float64):
     network = family((7, 6), mapping_width=5, norm=norm)
     theta, r = double(draw(network, 2)), np.random.default_rng(1).uniform(-1, 1, (15, 2))
@@ -177,6 +180,7 @@ def test_every_family_with_every_option_has_the_jacobians_kernel(family, options
 
 
 @pytest.mark.parametrize("name", ["WIRE", "prefiltered"])
+@pytest.mark.few(1)
 def test_alpha_scales_all_matrices_but_the_readouts(name):
     network = NEW[name]
     plain, scaled = (networks.init(network.clone(alpha=a), KEY, 2) for a in (1.0, 2.5))
@@ -224,6 +228,7 @@ def test_finers_derivative_is_the_true_one(float64):
 
 
 @every
+@pytest.mark.few(3)
 def test_a_slider_compiles_nothing(name, compiled):
     network = NEW[name]
     theta, r = networks.init(network, KEY, 2), jnp.full((3, 2), 0.3)
@@ -238,6 +243,7 @@ def test_a_slider_compiles_nothing(name, compiled):
 
 
 @every
+@pytest.mark.few(2)
 def test_fit_trains_it(name):
     network, r = type(NEW[name]).sized(16, 1), jnp.linspace(-1, 1, 48)[:, None]
     theta = networks.init(network, KEY, 1)

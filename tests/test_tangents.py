@@ -61,6 +61,7 @@ def example(channels=1, dims=2):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.few(1)
 def test_the_kernel_by_contraction_of_the_whole_jacobian(channels):
     """neural-tangents' slow route, and ours by layers or without the matrix."""
     network, theta, r = example(channels)
@@ -156,6 +157,7 @@ more = [pytest.param(name, marks=pytest.mark.slow) for name in ("MLP", "SIREN, f
 
 
 @pytest.mark.parametrize("family", ["FFN", "SIREN", "SIREN, zero bias", *more])
+@pytest.mark.few(2)
 def test_infinite_width_is_the_mean_of_wide_networks(family):
     """The kernels of finite networks scatter around it, the less the wider they are."""
     r = jax.random.uniform(jax.random.key(1), (12, 2))

@@ -177,6 +177,7 @@ def drawn(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.few(2)
 def test_any_network_comes_back_and_its_settings_exactly(seed, tmp_path):
     network, theta, setting = drawn(seed)
     path = tmp_path / "weights.safetensors"
@@ -334,6 +335,7 @@ def number_for_switch(tensors, header):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.few(1)
 def test_whatever_is_missing_or_renamed_is_refused(seed, tmp_path):
     network, theta, _ = drawn(seed)
     path = tmp_path / "w.safetensors"

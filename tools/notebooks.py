@@ -24,7 +24,7 @@ from inrlib import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-POSITIONS = 15  # of each explorer's main slider, kept in the output
+POSITIONS = 9  # of each explorer's main slider, kept in the output
 
 
 def execute(source: Path, scale: str, workshop: Path) -> str:

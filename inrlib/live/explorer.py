@@ -382,21 +382,23 @@ class Explorer:
         here = control.value
         count = min(count, 3) if self.training else count  # seconds each
         places = sorted({here, *self.stops, *_round_places(control, count, (here, *self.stops))})
-        pictures, texts, told = [], {}, []
-        for place in places:
+        last = here if self.training else None  # else it would be trained again at the end
+        found = {}
+        for place in sorted(places, key=lambda place: (place == last, place)):
             with suppress(ValueError):
                 self.at(**{self.main: place}).trained()
-                pictures.append(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
-                texts[place] = control.field.value
-                told.append(self.alt)
-        self.at(**{self.main: here}).trained()
+                picture = Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
+                found[place] = (control.field.value, picture, self.alt)
+        if last not in found:
+            self.at(**{self.main: here}).trained()
+        values, pictures, told = zip(*(found[place] for place in sorted(found)), strict=True)
         return {
             "label": control.label,
-            "values": list(texts.values()),
-            "first": list(texts).index(here),
+            "values": list(values),
+            "first": sorted(found).index(here),
             "width": self._width(),
             "images": small_enough(pictures, limit),
-            "alts": told,
+            "alts": list(told),
         }
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
