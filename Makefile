@@ -24,7 +24,7 @@ check: $(VENV)/ready      ## lint and unit tests, in three minutes: no notebooks
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pytest -m 'not (notebook or browser or install or slow)'
 
-slow: $(VENV)/ready       ## the property tests that compile hundreds of networks (half an hour)
+slow: $(VENV)/ready       ## every case of every property, every explorer in the browser (over an hour)
 	$(BIN)/pytest -m slow
 
 notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)

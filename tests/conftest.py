@@ -10,13 +10,16 @@ from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import pooch
+
 ROOT = Path(__file__).resolve().parent.parent
 
-# Two processes share two cores, and their notebooks and kernels compile the same programs. These
-# are read when JAX is imported. Most of a test's time is LLVM's, for programs that run once, for
-# milliseconds: only training loops are optimised (`inrlib.loop`).
+# Two processes share two cores, and their notebooks and kernels compile the same programs. What is
+# compiled is kept for the user, as pip keeps what it has built. These are read when JAX is
+# imported. Most of a test's time is LLVM's, for programs that run once, for milliseconds: only
+# training loops are optimised (`inrlib.loop`).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "compiled"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("inrlib") / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 

@@ -19,11 +19,13 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import papermill
+import pooch
 
 from inrlib import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+COMPILED = pooch.os_cache("inrlib") / "compiled"  # the user's, for every clone
 POSITIONS = 9  # of each explorer's main slider, kept in the output
 
 
@@ -105,12 +107,12 @@ def main() -> int:
 
 def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> int:
     """Executes them, prints the table, and returns the exit status."""
-    # The kernels inherit these. What one has compiled, the others and a later run read.
+    # The kernels inherit these. What one has compiled, the others and later runs read.
     os.environ["TQDM_DISABLE"] = "1"
     # Beside another kernel, two threads of LAPACK wait for each other: four times as slow as one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("INRLIB_FRAMES", str(POSITIONS))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(BUILD / "compiled"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     # Half of their time would be LLVM's. Training is optimised all the same (`inrlib.loop`).
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
