@@ -89,8 +89,8 @@ def curves(state: State) -> list[np.ndarray]:
     return [np.array(np.asarray(curve)[..., : state.step]) for curve in state.curves]
 
 
-_OPTIMISED = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": True}
-"""Whatever JAX is told for short work. As fast as with all passes, at half of their compilation."""
+_OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""Thousands of steps repay it, also where JAX_DISABLE_MOST_OPTIMIZATIONS speaks for short work."""
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=_OPTIMISED)
