@@ -19,7 +19,7 @@ lab: $(VENV)/ready        ## open JupyterLab on the notebooks (and let photograp
 test: $(VENV)/ready       ## unit tests, notebooks, browser tests
 	$(BIN)/pytest
 
-check: $(VENV)/ready      ## lint and unit tests, in three minutes: no notebooks, no browser
+check: $(VENV)/ready      ## lint and unit tests: no notebooks, no browser
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pytest -m 'not (notebook or browser or install or slow)'
