@@ -51,48 +51,29 @@ def subspace(
       Eigenvectors of length 1, their eigenvalues, and the residuals in units of the largest; after
       `_ROUNDS` rounds these may be above `TOLERANCE`.
     """
-    width = V.shape[1]
-    columns = width * (1 + max(steps, more))
-
-    def unfinished(state):
-        done, *_, residuals = state
-        within = done < (_ROUNDS if more else 1)
-        return (residuals[:k] > TOLERANCE).any() & within
-
-    def next_round(state):
-        done, V, image, *_ = state
-        return done + 1, *_round(apply, V, image, fresh, jnp.where(done, more, steps), columns)
-
+    unfinished = lambda residuals: (residuals[:k] > TOLERANCE).any()
     with jax.default_matmul_precision("highest"):
         V = jnp.linalg.qr(V)[0]
-        none = jnp.zeros(width, V.dtype)
-        state = lax.while_loop(unfinished, next_round, (0, V, apply(V), none, none + jnp.inf))
-    _, vectors, _, values, residuals = state
-    return vectors[:, :k], values[:k], residuals[:k]
+        state = _round(apply, V, apply(V), fresh, steps)
+        if more:
+            _, state = lax.while_loop(
+                lambda s: unfinished(s[1][-1]) & (s[0] < _ROUNDS),
+                lambda s: (s[0] + 1, _round(apply, *s[1][:2], fresh, more)),
+                (0, state),
+            )
+    vectors, _, values, residuals = (part[..., :k] for part in state)
+    return vectors, values, residuals
 
 
-def _round(apply, V, image, fresh, steps, columns):
-    """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images.
-
-    All rounds are one program, whatever their steps: columns that a round does not fill are zero.
-    """
-    width = V.shape[1]
-
-    def step(i, state):
-        basis, image, fresh = state
+def _round(apply, V, image, fresh, steps):
+    """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images."""
+    width, basis = V.shape[1], V
+    for _ in range(steps):
         fresh = jnp.roll(fresh, 1, axis=0)
-        last = lax.dynamic_slice_in_dim(image, i * width, width, axis=1)
-        V = _orthonormal(last, basis, fresh)
-        put = partial(lax.dynamic_update_slice_in_dim, start_index=(i + 1) * width, axis=1)
-        return put(basis, V), put(image, apply(V)), fresh
-
-    basis, image = (jnp.pad(part, ((0, 0), (0, columns - width))) for part in (V, image))
-    if columns > width:
-        basis, image, _ = lax.fori_loop(0, steps, step, (basis, image, fresh))
-    H = _symmetric(basis.T @ image)
-    least = jnp.maximum(jnp.linalg.norm(H), jnp.finfo(H.dtype).tiny)  # no eigenvalue is below −this
-    empty = jnp.arange(columns) >= (steps + 1) * width
-    values, mix = jnp.linalg.eigh(H - jnp.diag(jnp.where(empty, least, 0)))
+        V = _orthonormal(image[:, -width:], basis, fresh)
+        basis = jnp.concatenate([basis, V], axis=1)
+        image = jnp.concatenate([image, apply(V)], axis=1)
+    values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
     values, mix = values[::-1][:width], mix[:, ::-1][:, :width]
     vectors, image = basis @ mix, image @ mix
     largest = jnp.maximum(jnp.abs(values).max(), jnp.finfo(values.dtype).tiny)

@@ -40,12 +40,12 @@ BOOKS = [book.stem for book in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 EXPLORERS = list(explorers.ALL)
 
 # How a cell, a page and a kernel get on is alike in all: here the first and the last notebooks, an
-# explorer of each module, and memory in one that trains, one that remembers and one that does
-# neither. All the others in `make slow`.
+# explorer of each module, and memory in one that trains and one that does not. All the others in
+# `make slow`.
 SOME_BOOKS = [book if book in (BOOKS[0], BOOKS[-2]) else slow(book) for book in BOOKS]
 FIRST = {explorers.ALL[name].__module__: name for name in reversed(EXPLORERS)}.values()
 SOME = [name if name in FIRST else slow(name) for name in EXPLORERS]
-KINDS = ("bessel", "dashboard", "eigenfunctions")
+KINDS = ("bessel", "dashboard")
 KINDS = [name if name in KINDS else slow(name) for name in EXPLORERS]
 
 # What the kernel writes to its standard error and to Python's log, in a file for the tests to read.
