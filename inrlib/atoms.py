@@ -148,8 +148,9 @@ def leading(
     more = min(2, steps) or 2
     if samples <= width * (max(steps, more) + 1):  # so few that the span would be all of them
         V, steps, more = jnp.eye(samples, dtype=dtype), 0, 0
-    elif previous is not None:
-        V = V.at[:, :k].set(previous.functions.astype(dtype))
+    elif previous is not None:  # an eigenfunction that it did not find starts anew
+        found = jnp.isfinite(previous.functions).all(axis=0)
+        V = V.at[:, :k].set(jnp.where(found, previous.functions.astype(dtype), V[:, :k]))
     vectors, values, residuals = krylov.subspace(apply, V, fresh / samples**0.5, k, steps, more)
     right = lambda part: jnp.where(residuals <= krylov.TOLERANCE, part, jnp.nan)
     eigen = Eigen(right(values / samples), right(vectors * samples**0.5), residuals)

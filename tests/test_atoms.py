@@ -415,6 +415,16 @@ def test_leading_of_a_constant_of_copies_and_of_few_samples():
         check(atoms.leading(ntk.operator(siren, theta, samples), len(samples), 3), K)
 
 
+def test_a_frame_after_one_that_did_not_settle_is_found_all_the_same():
+    """Of a frame before that has lost an eigenfunction, or all, nothing is lost in the next."""
+    network, r = SLIDERS["SIREN"], signals.grid((16, 16))
+    K = ntk.gram(network, networks.init(network, jax.random.key(0), 2), r)
+    before = atoms.eigenfunctions(K, 5)
+    for lost in ([3], range(5)):
+        nowhere = before.functions.at[:, jnp.array(lost)].set(jnp.nan)
+        check(atoms.eigenfunctions(K, 5, before._replace(functions=nowhere)), K)
+
+
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))])
 @pytest.mark.few(1)
 def test_leading_of_any_spectrum(seed):

@@ -410,8 +410,9 @@ def test_memory_does_not_grow_over_300_moves(name, studio):
 
     def move(pictures):
         """To and fro, until the page has shown so many."""
-        end, turn = made() + pictures, 0
+        end, turn, latest = made() + pictures, 0, time.monotonic() + 300
         while made() < end:
+            assert time.monotonic() < latest, studio.ask(f"{name}.alt")
             drag(studio.page, cell, (0.95, 0.05)[turn % 2], steps=steps)
             turn += 1
         settle(image)
