@@ -138,10 +138,8 @@ def leading(
         raise ValueError(f"leading: k={k} must lie between 1 and the number of samples {samples}.")
     if steps < (previous is None) or spare < 0:
         raise ValueError(f"leading: steps={steps} and spare={spare} must be at least 1 and 0.")
-    if isinstance(apply, partial):  # arrays in it are arguments of the compiled function
-        apply = jax.tree_util.Partial(apply.func, *apply.args)
-    elif not isinstance(apply, jax.tree_util.Partial):
-        apply = jax.tree_util.Partial(apply)
+    parts = (apply.func, *apply.args) if isinstance(apply, partial) else (apply,)
+    apply = jax.tree_util.Partial(*parts)  # arrays in it are arguments of the compiled function
     width = k + spare
     dtype = jax.eval_shape(apply, jax.ShapeDtypeStruct((samples, width), jnp.float32)).dtype
     V = fresh = jax.random.normal(jax.random.key(0), (samples, width), dtype)
