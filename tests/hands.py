@@ -32,15 +32,24 @@ def _calls():
 CALLS = sorted(set(_calls()))
 """Explorers as the notebooks open them: 'aliasing("FFN")'."""
 
+
+def others_slow(names: list[str], kept) -> list:
+    """Cases for `parametrize`: those that are not kept are left to `make slow`."""
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def _first(of):
+    """Of the calls that share what `of` says, the first."""
+    return {of(call): call for call in reversed(CALLS)}.values()
+
+
 _maker = lambda call: explorers.ALL[call.split("(")[0]]
-_first = lambda of: {of(call): call for call in reversed(CALLS)}.values()
-_rest = lambda first: [c if c in first else pytest.param(c, marks=pytest.mark.slow) for c in CALLS]
 
-EACH = _rest(_first(_maker))
-"""Of each explorer the first call; the others are left to `make slow`."""
+EACH = others_slow(CALLS, _first(_maker))
+"""A call of each explorer."""
 
-A_MODULE = _rest(_first(lambda call: _maker(call).__module__))
-"""The first call of each module, for what `inrlib.live` does alike for all of them."""
+A_MODULE = others_slow(CALLS, _first(lambda call: _maker(call).__module__))
+"""A call of each module, for what `inrlib.live` does alike for all of them."""
 
 
 def opened(call: str) -> explorers.Explorer:

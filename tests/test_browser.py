@@ -10,6 +10,7 @@ import urllib.request
 import numpy as np
 import pytest
 from conftest import ROOT
+from hands import others_slow
 from jupyter_client import BlockingKernelClient
 from lab import (
     MISSING,
@@ -35,18 +36,15 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason=f"{MISSING} to run browser tests"),
 ]
 
-slow = lambda name: pytest.param(name, marks=pytest.mark.slow)
 BOOKS = [book.stem for book in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 EXPLORERS = list(explorers.ALL)
 
-# How a cell, a page and a kernel get on is alike in all: here the first and the last notebooks, an
-# explorer of each module, and memory in one that trains and one that does not. All the others in
-# `make slow`.
-SOME_BOOKS = [book if book in (BOOKS[0], BOOKS[-2]) else slow(book) for book in BOOKS]
+# How a cell, a page and a kernel get on is alike in all. Here are two notebooks, an explorer of
+# each module, and memory in one that trains and one that does not; `make slow` has all the others.
 FIRST = {explorers.ALL[name].__module__: name for name in reversed(EXPLORERS)}.values()
-SOME = [name if name in FIRST else slow(name) for name in EXPLORERS]
-KINDS = ("bessel", "dashboard")
-KINDS = [name if name in KINDS else slow(name) for name in EXPLORERS]
+SOME_BOOKS = others_slow(BOOKS, ("00_start_here", "10_dashboard"))
+SOME = others_slow(EXPLORERS, FIRST)
+TWO = others_slow(EXPLORERS, ("bessel", "dashboard"))
 
 # What the kernel writes to its standard error and to Python's log, in a file for the tests to read.
 SET_UP = """
@@ -399,7 +397,7 @@ def memory(studio):
     return [kernel, heap, nodes, studio.page.evaluate("pictures.alive")]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TWO)
 def test_memory_does_not_grow_over_300_moves(name, studio):
     cell, image = studio.explorer(name)
 
