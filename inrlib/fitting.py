@@ -261,6 +261,7 @@ class _Training:
     def transformation(self, rate) -> optax.GradientTransformation:
         return self.optimizer(rate) if callable(self.optimizer) else self.optimizer
 
+    @partial(jax.jit, static_argnums=0)
     def begin(self, params, rate):
         return self.over_members(self.transformation(rate.min()).init, 0)(params)
 

@@ -248,13 +248,13 @@ def init(
     if dims < 1:
         raise ValueError(f"init: dims={dims} must be at least 1 coordinate.")
     # Drawn in float32 whatever the dtype: the same key is the same draw.
-    theta = network.init(key, jnp.zeros((1, dims), jnp.float32))
+    theta = network.lazy_init(key, jax.ShapeDtypeStruct((1, dims), jnp.float32))
     theta = {"params": {}, "fixed": {}} | dict(theta)
     wide = jnp.complex128 if jnp.dtype(dtype).itemsize > 4 else jnp.complex64
 
     def number(path, leaf):
         names = [step.key for step in path]
-        if names[-1] == "kernel" and "readout" not in names:
+        if network.alpha != 1 and names[-1] == "kernel" and "readout" not in names:
             leaf = leaf * network.alpha
         return leaf.astype(wide if jnp.iscomplexobj(leaf) else dtype)
 

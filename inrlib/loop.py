@@ -89,8 +89,12 @@ def curves(state: State) -> list[np.ndarray]:
     return [np.array(np.asarray(curve)[..., : state.step]) for curve in state.curves]
 
 
-_OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-"""Thousands of steps repay it, also where JAX_DISABLE_MOST_OPTIMIZATIONS speaks for short work."""
+_OPTIMISED = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+}
+"""Thousands of steps repay it, also where the environment asks for programs that compile soon."""
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=_OPTIMISED)

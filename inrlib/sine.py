@@ -53,12 +53,14 @@ _small.defjvp(lambda x, dx: (_small(*x), *dx))
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)
 def _sin(x):
     y, is_even = _reduce(x)
     return jnp.where(is_even, y, -y) * _polynomial(_SIN, y * y)
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)
 def _cos(x):
     y, is_even = _reduce(x)
     value = _polynomial(_COS, y * y)

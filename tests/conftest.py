@@ -16,12 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Two processes share two cores, and their notebooks and kernels compile the same programs. What is
 # compiled is kept for the user, as pip keeps what it has built. These are read when JAX is
-# imported. Most of a test's time is LLVM's, for programs that run once, for milliseconds: only
-# training loops are optimised (`inrlib.loop`).
+# imported. Most of a test's time is the compiler's, for programs that run once, for milliseconds:
+# only training loops are optimised (`inrlib.loop`), and XLA's older emitters need half the time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("inrlib") / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402

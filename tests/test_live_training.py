@@ -212,7 +212,9 @@ def test_a_page_has_every_named_stop_and_each_is_trained(monkeypatch):
     monkeypatch.setattr(toy.training, "finish", lambda: (finish(), seen.append(toy.y)))
     frames = toy.explorer.frames(7)
     assert {"0.1", "0.5", "1", "3", "10"} <= set(frames["values"])
-    assert seen == [float(value) + 20 for value in frames["values"]] + [21]
+    # Its own place is trained once, and last: that is where the page's reader finds it.
+    others = [float(value) for value in frames["values"] if value != "1"]
+    assert seen == [value + 20 for value in others] + [21]
 
 
 def test_the_pace_follows_what_a_step_takes():

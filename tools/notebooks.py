@@ -114,8 +114,10 @@ def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> in
     os.environ.setdefault("INRLIB_FRAMES", str(POSITIONS))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    # Half of their time would be LLVM's. Training is optimised all the same (`inrlib.loop`).
+    # Half of their time would be the compiler's. Training is optimised all the same
+    # (`inrlib.loop`).
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
     def timed(source: Path) -> tuple[str, float, str]:
         start = perf_counter()
