@@ -153,10 +153,8 @@ def fit(
         network, theta, r, g, steps=steps, learning_rate=learning_rate, optimizer=optimizer,
         batch=batch, key=key, held_out=held_out, peak=peak, many=many,
     )  # fmt: skip
-    steps = int(steps)
-    state, kept = loop.run(
-        rule, state, arrays, steps, -(-steps // 50), snapshots=snapshots, progress=progress
-    )
+    steps, shown = int(steps), {"snapshots": snapshots, "progress": progress}
+    state, kept = loop.run(rule, state, arrays, steps, -(-steps // 50), **shown)
     ends = rule.measure(state.shown, arrays)
     curves = [
         np.append(curve, np.asarray(end)[..., None], axis=-1)
