@@ -19,6 +19,7 @@ bit.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -89,12 +90,10 @@ def curves(state: State) -> list[np.ndarray]:
     return [np.array(np.asarray(curve)[..., : state.step]) for curve in state.curves]
 
 
-_OPTIMISED = {
-    "xla_backend_optimization_level": 3,
-    "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_use_fusion_emitters": True,
-}
+_OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 """Thousands of steps repay it, also where the environment asks for programs that compile soon."""
+if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):  # unknown to JAX after 0.11.1
+    _OPTIMISED["xla_cpu_use_fusion_emitters"] = True
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=_OPTIMISED)
