@@ -6,6 +6,7 @@
 """
 
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ def load(
     training: int | None = None,
     validation: int | None = None,
     cache: str | Path | None = None,
+    or_embedded: bool = False,
 ) -> Faces:
     """Photographs of faces: the hundred that scikit-image carries, or CelebA.
 
@@ -61,6 +63,8 @@ def load(
       training, validation: how many, the first of each list; by default 80 and 20, of CelebA 1000
         and 100.
       cache: a folder; by default the user's cache directory.
+      or_embedded: where CelebA is not at `source`, a warning says so, and scikit-image's faces take
+        its place: as many as were asked for, or all that there are.
 
     Raises:
       FileNotFoundError: no such data, with what to download and where to put it.
@@ -71,7 +75,13 @@ def load(
     if source is None:
         pixels = np.stack([resize(face, size) for face in data.lfw_subset()[:100]])
         return Faces(*_take(pixels[:80], pixels[80:], training, validation, (80, 20)))
-    names, read, stamp = _celeba(Path(source))
+    try:
+        names, read, stamp = _celeba(Path(source))
+    except FileNotFoundError as error:
+        if not or_embedded:
+            raise
+        warnings.warn(f"{error} They are taken now, {size}×{size}.", stacklevel=2)
+        return load(None, size, min(training or 80, 80), min(validation or 20, 20))
     chosen = _take(*names, training, validation, (1000, 100))
     key = sha256(repr((stamp, size, *map(len, chosen))).encode()).hexdigest()[:16]
     path = cache_folder(cache) / f"celeba-{key}.npz"

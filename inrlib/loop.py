@@ -19,10 +19,14 @@ bit.
 """
 
 import hashlib
+import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -163,7 +167,12 @@ def run(
       snapshots: steps after which what is shown is kept.
       progress: a bar, or a function that is told the number of finished steps.
       checkpoint: a file that is written after every stretch. If it is there, the run goes on from
-        it; `steps` and `snapshots` may have grown.
+        it; `steps` and `snapshots` may have grown. Without one, a run of minutes keeps one of its
+        own in the folder that the environment names as INRLIB_CHECKPOINTS, so that a program that
+        was killed goes on where it was when it is started again.
+
+    The environment's INRLIB_REHEARSAL names a file. Then only the first steps are taken, and the
+    file says how long all of them would take: an estimate before a run of hours.
 
     Returns:
       The last state, and what was shown at each of the snapshots.
@@ -175,23 +184,22 @@ def run(
     """
     if any(not 0 <= stop <= steps for stop in snapshots):
         raise ValueError(f"snapshots={list(snapshots)} must lie between 0 and steps={steps}.")
-    path, kept = checkpoint and Path(checkpoint), {}
-    if path and path.is_dir():
-        raise ValueError(f"checkpoint: {path} is a folder; give the path of a file in it.")
-    stamp = path and _stamp(rule, state, arrays)
-    if path and path.exists():
-        state, kept = _resume(path, stamp, state)
+    if book := os.environ.get("INRLIB_REHEARSAL"):
+        state = _rehearsed(rule, state, arrays, steps, Path(book))
+        return state, [state.shown] * len(snapshots)
+    file = _checkpoint(checkpoint, rule, state, arrays, (steps, *snapshots))
+    state, kept = file.resume(state) if file else (state, {})
     if state.step > steps or any(stop < state.step and stop not in kept for stop in snapshots):
         raise ValueError(
-            f"checkpoint: {path} is at step {state.step} already, too late for steps={steps} and "
-            f"snapshots={list(snapshots)}; give another path."
+            f"checkpoint: {file.path} is at step {state.step} already, too late for steps={steps} "
+            f"and snapshots={list(snapshots)}; give another path."
         )
     with Progress(progress, steps) as report:
         for state in stretches(rule, state, arrays, steps, stretch, snapshots):  # noqa: B020
             if state.step in snapshots:
                 kept[state.step] = state.shown
-            if path:
-                _store(path, stamp, state, kept)
+            if file:
+                file.store(state, kept)
             report(state.step)
     return state, [kept[stop] for stop in snapshots]
 
@@ -224,10 +232,74 @@ class Progress:
 # --- Interrupted and resumed -------------------------------------------------------------------
 
 
+_OFTEN = 60.0
+"""Seconds between two writings of a checkpoint that nobody asked for."""
+_ENOUGH = 0.2
+"""Seconds of steps that tell how long a step is."""
+
+
+@dataclass
+class _Checkpoint:
+    """The file that a run goes on from: the caller's, or the run's own, which is made anew where it
+    cannot be read."""
+
+    path: Path
+    stamp: str
+    own: bool
+    written: float = field(default_factory=perf_counter)
+
+    def resume(self, state: State) -> tuple[State, dict[int, Any]]:
+        try:
+            return _resume(self.path, self.stamp, state) if self.path.exists() else (state, {})
+        except ValueError:
+            if not self.own:
+                raise
+            return state, {}
+
+    def store(self, state: State, kept: dict[int, Any]) -> None:
+        if not self.own or perf_counter() - self.written > _OFTEN:
+            _store(self.path, self.stamp, state, kept)
+            self.written = perf_counter()
+
+
+def _checkpoint(path: str | Path | None, rule, state, arrays, ends: tuple) -> _Checkpoint | None:
+    folder = os.environ.get("INRLIB_CHECKPOINTS")
+    if path and Path(path).is_dir():
+        raise ValueError(f"checkpoint: {path} is a folder; give the path of a file in it.")
+    if path:
+        return _Checkpoint(Path(path), _stamp(rule, state, arrays), False)
+    if not folder or re.search("<locals>|<lambda>| at 0x", _told(rule)):
+        return None  # two rules of nameless functions cannot be told apart
+    stamp = _stamp(rule, state, arrays)
+    name = hashlib.sha256(f"{stamp}{ends}".encode()).hexdigest()[:24]
+    return _Checkpoint(Path(folder, f"{name}.safetensors"), stamp, True)
+
+
+def _told(rule: Rule) -> str:
+    """The rule in words that the next process uses, too: functions by their names."""
+    return re.sub(r"<function ([\w.<>]+) at 0x[0-9a-f]+>", r"<function \1>", repr(rule))
+
+
+def _rehearsed(rule: Rule, state: State, arrays, steps: int, book: Path) -> State:
+    """The first steps in place of all; what was measured last is repeated. A line in the book says
+    how many steps were asked for, how many seconds all would take, and how many were spent."""
+    began, seconds, length = perf_counter(), [], 1
+    while state.step < steps and sum(seconds[1:]) <= _ENOUGH:  # the first stretch compiles
+        start, stop = perf_counter(), min(steps, state.step + length)
+        *_, state = stretches(rule, state, arrays, stop, length)
+        seconds, length = [*seconds, perf_counter() - start], 4 * length
+    last, spent = state.step - 1, perf_counter() - began
+    whole = steps * sum(seconds[1:]) / max(1, last)
+    with book.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"steps": steps, "whole": whole, "spent": spent}) + "\n")
+    filled = (b.at[..., last + 1 : steps].set(b[..., last, None]) for b in state.curves)
+    return State(steps, state.shown, state.hidden, tuple(filled))
+
+
 def _stamp(rule: Rule, state: State, arrays) -> str:
     """A fingerprint of all that the run depends on, its length excepted."""
     numbers = (state.shown, state.hidden, arrays)
-    digest = hashlib.sha256(repr((rule, jax.tree.structure(numbers))).encode())
+    digest = hashlib.sha256(f"{_told(rule)}{jax.tree.structure(numbers)}".encode())
     for leaf in map(_plain, jax.tree.leaves(numbers)):
         digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
     return digest.hexdigest()

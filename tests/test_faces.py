@@ -227,3 +227,26 @@ def test_without_a_home_the_cache_is_among_temporary_files(home, tmp_path, monke
 
 def unknown(number):
     raise KeyError(f"getpwuid(): uid not found: {number}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [({}, (80, 20)), ({"validation": 100}, (80, 20)), ({"training": 7}, (7, 20))],
+)
+def test_without_celeba_it_says_so_and_takes_those_at_hand(asked, found, tmp_path):
+    """A notebook at the published size goes on; a damaged CelebA is still an error."""
+    with pytest.warns(UserWarning, match=r"no CelebA images at .*download"):
+        people = faces.load(tmp_path / "celeba", 16, **asked, or_embedded=True)
+    assert tuple(map(len, people)) == found
+    np.testing.assert_array_equal(people.validation, faces.load(size=16).validation)
+    with pytest.raises(FileNotFoundError):
+        faces.load(tmp_path / "celeba", 16, **asked)
+
+
+def test_with_celeba_nothing_takes_its_place(celeba, tmp_path):
+    options = {"training": 3, "validation": 2, "cache": tmp_path / "cache"}
+    plain = faces.load(celeba[0], 16, **options)
+    for a, b in zip(faces.load(celeba[0], 16, **options, or_embedded=True), plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="training=300"):
+        faces.load(celeba[0], 16, training=300, or_embedded=True)

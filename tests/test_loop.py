@@ -1,6 +1,9 @@
 """The loop as whoever drives it sees it; what training makes of it is in the tests of the rules."""
 
 import gc
+import json
+import subprocess
+import sys
 import weakref
 
 import jax
@@ -8,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import ROOT
 
 from inrlib import fitting, loop, networks, signals
 from inrlib.networks import MLP, SIREN
@@ -132,3 +136,100 @@ def test_a_run_of_fit_resumes_with_the_same_bits(tmp_path):
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     assert len(kept) == 1
+
+
+def long_run(**options):
+    return fitting.fit(NETWORK, THETA, R, G, steps=100, **{"progress": False} | options)
+
+
+def killed_at(step):
+    def tell(now):
+        if now >= step:
+            raise KeyboardInterrupt
+
+    return tell
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch):
+    """A folder for checkpoints that nobody asked for, written at every stretch."""
+    monkeypatch.setattr(loop, "_OFTEN", 0.0)
+    monkeypatch.setenv("INRLIB_CHECKPOINTS", str(tmp_path))
+    return tmp_path
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(checkpoints, monkeypatch):
+    """Bit for bit, from a file that nobody named; another run does not take it."""
+    with monkeypatch.context() as without:
+        without.delenv("INRLIB_CHECKPOINTS")
+        whole, other = long_run(), long_run(learning_rate=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        long_run(progress=killed_at(40))
+    told = []
+    np.testing.assert_array_equal(long_run(learning_rate=1e-3).psnr, other.psnr)
+    again = long_run(progress=told.append)
+    assert min(told) >= 38  # two steps a stretch; the stretch in which it was killed is lost
+    np.testing.assert_array_equal(again.psnr, whole.psnr)
+    for a, b in zip(jax.tree.leaves(again.theta), jax.tree.leaves(whole.theta), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(list(checkpoints.iterdir())) == 2
+
+
+def test_a_checkpoint_of_ones_own_that_cannot_be_read_is_made_anew(checkpoints):
+    whole = long_run()
+    (file,) = checkpoints.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    told = []
+    np.testing.assert_array_equal(long_run(progress=told.append).psnr, whole.psnr)
+    assert min(told) == 0
+
+
+def test_rules_that_have_no_name_keep_none(checkpoints):
+    """Two optimisers made of closures look alike in words."""
+    long_run(optimizer=holding)
+    long_run(optimizer=optax.sgd(1e-3))
+    kept = list(checkpoints.iterdir())
+    assert len(kept) == 1  # `holding` is known by its name, the other is no more than closures
+
+
+def test_the_next_process_finds_it(checkpoints):
+    """What is in memory has other addresses there."""
+    program = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from inrlib import loop; loop._OFTEN = 0.0\n"
+        "from test_loop import long_run; long_run()"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+        assert len(list(checkpoints.iterdir())) == 1
+    long_run()
+    assert len(list(checkpoints.iterdir())) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 300])
+def test_a_rehearsal_takes_the_first_steps_and_says_what_all_would_take(
+    steps, tmp_path, monkeypatch
+):
+    """As many numbers as of the whole run, and their first ones are the same."""
+    run = lambda: fitting.fit(
+        NETWORK, THETA, R, G, steps=steps, snapshots=(0, steps), progress=False
+    )
+    whole = run()
+    book = tmp_path / "book"
+    monkeypatch.setenv("INRLIB_REHEARSAL", str(book))
+    calls = []
+    monkeypatch.setattr(loop, "stretches", lambda *a, f=loop.stretches: calls.append(a) or f(*a))
+    monkeypatch.setattr(loop, "_ENOUGH", 0.0)
+    rehearsed = run()
+    assert rehearsed.psnr.shape == whole.psnr.shape
+    assert np.isfinite(rehearsed.psnr).all()
+    np.testing.assert_array_equal(rehearsed.psnr[:1], whole.psnr[:1])
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    assert shapes(rehearsed.snapshots) == shapes(whole.snapshots)
+    (line,) = map(json.loads, book.read_text().splitlines())
+    assert line["steps"] == steps
+    taken = max(a[3] for a in calls)
+    assert taken <= 5
+    assert line["whole"] >= 0
+    assert line["spent"] > 0
+    assert (line["whole"] > 0) == (steps > 1)

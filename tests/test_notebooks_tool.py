@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import nbformat
 import pytest
+import rehearse
 
 import notebooks
 from inrlib import claims
 from inrlib.claims import MIME
+
+INJECTED = "injected-parameters"
 
 
 @pytest.fixture
@@ -20,6 +25,7 @@ def project(tmp_path, monkeypatch):
         nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(notebooks, "TOLD", tmp_path / "told.json")
     monkeypatch.setattr(notebooks.papermill, "execute_notebook", executed)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return tmp_path
@@ -32,6 +38,8 @@ def executed(source, target, **_):
     record.add(source.stem, "identity", "It runs.", **given)
     output = nbformat.v4.new_output("display_data", data={MIME: [record.rows[0].record()]})
     book.cells[0].outputs = [output]
+    book.metadata["papermill"] = {"end_time": "2026-01-01", "exception": None}
+    book.cells.insert(0, nbformat.v4.new_code_cell("scale = 1", metadata={"tags": [INJECTED]}))
     nbformat.write(book, target)
 
 
@@ -135,3 +143,113 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_ones(project, monkeypat
     assert call(monkeypatch) == 1
     made = sorted(path.name for path in (project / "build").iterdir())
     assert made == ["00_start_here.ipynb", "claims.json"]
+
+
+def counting(monkeypatch, fails=()):
+    """Names of the notebooks that papermill was asked to execute, as they are."""
+    asked = []
+
+    def execute(source, target, **options):
+        asked.append(source.stem)
+        assert options["parameters"] == {"scale": "paper"}
+        kept = Path(os.environ["INRLIB_CHECKPOINTS"])
+        kept.mkdir(exist_ok=True)
+        (kept / source.stem).touch()
+        if source.stem in fails:
+            raise RuntimeError("out of memory")
+        executed(source, target)
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", execute)
+    return asked
+
+
+def test_at_the_published_sizes_what_is_done_is_not_done_again(project, monkeypatch, capsys):
+    """Apart from the demo's; killed or failed, it goes on; a notebook that changed is another."""
+    assert call(monkeypatch) == 0
+    demo = (project / "build" / "03_power.ipynb").read_bytes()
+    paper = project / "build" / "paper"
+    asked = counting(monkeypatch, fails=["00_start_here"])
+    assert call(monkeypatch, "--scale", "paper") == 1
+    assert asked == ["03_power", "00_start_here"]
+    assert len(list((paper / "checkpoints").iterdir())) == 2
+    asked = counting(monkeypatch)
+    capsys.readouterr()
+    assert call(monkeypatch, "--scale", "paper") == 0
+    assert asked == ["00_start_here"]
+    assert re.search(r"03_power +done; remove it", capsys.readouterr().out)
+    assert {row["key"] for row in json.loads((paper / "claims.json").read_text())} == {
+        "00_start_here",
+        "03_power",
+    }
+    assert not (paper / "checkpoints").exists()
+    assert call(monkeypatch, "--scale", "paper") == 0
+    assert asked == ["00_start_here"]
+    source = project / "notebooks" / "03_power.ipynb"
+    source.write_text(source.read_text().replace("1 + 1", "1 + 2"))
+    assert call(monkeypatch, "--scale", "paper") == 0
+    assert asked == ["00_start_here", "03_power"]
+    assert (project / "build" / "03_power.ipynb").read_bytes() == demo
+
+
+def test_one_that_stopped_half_way_is_not_done(project, monkeypatch):
+    asked = counting(monkeypatch)
+    assert call(monkeypatch, "--scale", "paper") == 0
+    for outcome in ({}, {"end_time": None}, {"end_time": "2026-01-01", "exception": True}):
+        place = project / "build" / "paper" / "03_power.ipynb"
+        book = nbformat.read(place, as_version=4)
+        book.metadata["papermill"] = outcome
+        nbformat.write(book, place)
+        del asked[:]
+        assert call(monkeypatch, "--scale", "paper") == 0
+        assert asked == ["03_power"]
+
+
+def test_it_says_beforehand_how_long_it_will_take(project, monkeypatch, capsys):
+    counting(monkeypatch)
+    known = {"hours": 12.5, "trainings": 80, "MiB": 2048, "on": "2 CPU cores"}
+    notebooks.TOLD.write_text(json.dumps({"03_power": known}))
+    assert call(monkeypatch, "--scale", "paper") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"03_power +12.50 h, 2.0 GiB, 2 CPU cores\n", said)
+    assert re.search(r"00_start_here +not rehearsed\n", said)
+    assert said.index("12.50 h") < said.index(" s\n")
+
+
+TRAINING = """
+import jax
+from inrlib import fitting, networks, signals
+network, r = networks.SIREN((8,), mapping_width=8), signals.grid(16)
+theta = networks.init(network, jax.random.key(0), dims=1)
+run = fitting.fit(network, theta, r, signals.tone(2, r), steps=10**7, progress=False)
+assert scale == "paper" and len(run.psnr) == 10**7 + 1
+"""
+
+
+def rehearsed(folder, *cells, minutes=2):
+    book = nbformat.v4.new_notebook()
+    tagged = nbformat.v4.new_code_cell("scale = 'demo'", metadata={"tags": ["parameters"]})
+    book.cells = [tagged, *map(nbformat.v4.new_code_cell, cells)]
+    nbformat.write(book, folder / "book.ipynb")
+    return rehearse.rehearse(folder / "book.ipynb", minutes)
+
+
+def test_a_rehearsal_foretells_a_run_of_minutes_in_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    told = rehearsed(tmp_path, TRAINING)
+    assert told["trainings"] == 1
+    assert "at least" not in told
+    assert told["hours"] > 0.02  # ten million steps of at least ten microseconds
+    assert 100 < told["MiB"] < 2000
+    failed = rehearsed(tmp_path, "1 / 0", TRAINING)
+    assert failed["at least"] == "1 cells failed"
+    assert failed["trainings"] == 1
+
+
+def test_a_rehearsal_says_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    told = rehearsed(tmp_path, "import time; time.sleep(60)", minutes=0.05)
+    assert "stopped after 0.05 minutes" in told["at least"]
+    assert "MiB" not in told
+    told = rehearsed(tmp_path, "import os; os._exit(1)")
+    assert "the kernel died" in told["at least"]
+    assert notebooks.in_words(told).startswith("≥")

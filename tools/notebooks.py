@@ -4,12 +4,17 @@ Each notebook runs under papermill in its own kernel. build/ receives the execut
 claims.json with every recorded claim; `make site` makes pages of them. A notebook that fails is
 reported in the closing table and does not stop the others. Files are made beside build/'s own and
 moved there when they are whole, so that two runs at once leave the later one's.
+
+At the published sizes (`--scale paper`, build/paper) this takes hours. It says how many before it
+starts, as far as `tools/rehearse.py` has found out. What is done is not done again, and trainings
+keep checkpoints: killed and started again, it goes on where it was.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +23,9 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
+import nbformat
 import papermill
 import pooch
 
@@ -26,20 +33,33 @@ from inrlib import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+TOLD = ROOT / "docs" / "paper_scale.json"
 COMPILED = pooch.os_cache("inrlib") / "compiled"  # the user's, for every clone
 POSITIONS = 9  # of each explorer's main slider, kept in the output
 
 
-def execute(source: Path, scale: str, workshop: Path) -> str:
+def execute(source: Path, scale: str, build: Path, workshop: Path) -> str:
     """Runs one notebook; returns "" or the first line of what went wrong."""
     target = workshop / source.name
     options = {"parameters": {"scale": scale}, "kernel_name": "python3", "cwd": source.parent}
     problem = _attempt(papermill.execute_notebook, source, target, **options)
     if target.exists():  # one that failed, too, as far as it came
-        target.replace(BUILD / target.name)
+        target.replace(build / target.name)
     else:  # what an earlier run left must not pass for this one's
-        (BUILD / target.name).unlink(missing_ok=True)
+        (build / target.name).unlink(missing_ok=True)
     return problem
+
+
+def is_done(source: Path, build: Path) -> bool:
+    """Whether this very notebook stands in `build`, executed to its end."""
+    try:
+        mine, executed = (nbformat.read(p, as_version=4) for p in (source, build / source.name))
+    except Exception:  # not there, or no notebook
+        return False
+    injected = lambda cell: "injected-parameters" in cell.metadata.get("tags", [])
+    cells = [[c.source for c in book.cells if not injected(c)] for book in (mine, executed)]
+    outcome = executed.metadata.get("papermill", {})
+    return cells[0] == cells[1] and bool(outcome.get("end_time")) and not outcome.get("exception")
 
 
 def _attempt(act: Callable[..., object], *arguments, **options) -> str:
@@ -53,9 +73,9 @@ def _attempt(act: Callable[..., object], *arguments, **options) -> str:
     return ""
 
 
-def record(workshop: Path) -> list[claims.Claim]:
-    """Collects the claims of all executed notebooks into build/claims.json."""
-    books = [BUILD / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+def record(build: Path, workshop: Path) -> list[claims.Claim]:
+    """Collects the claims of all executed notebooks into claims.json."""
+    books = [build / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     rows = []
     for book in filter(Path.exists, books):
         try:
@@ -64,7 +84,7 @@ def record(workshop: Path) -> list[claims.Claim]:
             print(f"left out: {error}", file=sys.stderr)
     text = json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False)
     (workshop / "claims.json").write_text(text + "\n", encoding="utf-8")
-    (workshop / "claims.json").replace(BUILD / "claims.json")
+    (workshop / "claims.json").replace(build / "claims.json")
     return rows
 
 
@@ -87,28 +107,8 @@ def largest_kernel() -> float:
     return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
-    parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
-    parser.add_argument("--at-once", type=int, choices=range(1, 65), default=2, metavar="N")
-    options = parser.parse_args()
-    try:
-        sources = chosen(options.names)
-        BUILD.mkdir(exist_ok=True)
-        workshop = TemporaryDirectory(prefix=".run-", dir=BUILD)
-    except ValueError as error:
-        parser.error(str(error))
-    except OSError as error:
-        print(f"{BUILD} cannot be written ({error.strerror}); make it writable.", file=sys.stderr)
-        return 1
-    with workshop as folder:
-        return run(sources, options.scale, Path(folder), options.at_once)
-
-
-def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> int:
-    """Executes them, prints the table, and returns the exit status."""
-    # The kernels inherit these. What one has compiled, the others and later runs read.
+def prepared() -> None:
+    """What kernels inherit. What one has compiled, the others and later runs read."""
     os.environ["TQDM_DISABLE"] = "1"
     # Beside another kernel, two threads of LAPACK wait for each other: four times as slow as one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -121,9 +121,68 @@ def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> in
     if version("jaxlib").startswith("0.10."):  # later ones have no others
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="notebooks to run; all when none is named")
+    parser.add_argument("--scale", choices=("demo", "paper"), default="demo")
+    parser.add_argument("--at-once", type=int, choices=range(1, 65), metavar="N")
+    options = parser.parse_args()
+    published = options.scale == "paper"
+    build = BUILD / "paper" if published else BUILD
+    try:
+        sources = chosen(options.names)
+        build.mkdir(parents=True, exist_ok=True)
+        workshop = TemporaryDirectory(prefix=".run-", dir=build)
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        print(f"{build} cannot be written ({error.strerror}); make it writable.", file=sys.stderr)
+        return 1
+    prepared()
+    if published:
+        sources = announce(sources, build)
+        os.environ["INRLIB_CHECKPOINTS"] = str(build / "checkpoints")
+    with workshop as folder:
+        lanes = options.at_once or (1 if published else 2)
+        status = run(sources, options.scale, build, Path(folder), lanes)
+    if published and not status:
+        shutil.rmtree(build / "checkpoints", ignore_errors=True)
+    return status
+
+
+def expected() -> dict[str, dict[str, Any]]:
+    """What `tools/rehearse.py` has found out, by notebook."""
+    return json.loads(TOLD.read_text(encoding="utf-8")) if TOLD.exists() else {}
+
+
+def in_words(told: dict[str, Any]) -> str:
+    """One line of it."""
+    where = f", {told['MiB'] / 1024:.1f} GiB, {told['on']}" if "MiB" in told else ""
+    why = f"; {told['at least']}" if "at least" in told else ""
+    return f"{'≥' if why else ' '}{told['hours']:7.2f} h{where}{why}"
+
+
+def announce(sources: list[Path], build: Path) -> list[Path]:
+    """Says what is done and how long the others will take; returns these."""
+    told, waiting = expected(), []
+    print("At the published sizes. `python tools/rehearse.py` asks how long it takes here; so far:")
+    for source in sources:
+        words = in_words(told[source.stem]) if source.stem in told else " not rehearsed"
+        if is_done(source, build):
+            words = " done; remove it to do it again"
+        else:
+            waiting.append(source)
+        print(f"{source.stem:40} {words}", flush=True)
+    return waiting
+
+
+def run(sources: list[Path], scale: str, build: Path, workshop: Path, at_once: int) -> int:
+    """Executes them, prints the table, and returns the exit status."""
+
     def timed(source: Path) -> tuple[str, float, str]:
         start = perf_counter()
-        error = execute(source, scale, workshop)
+        error = execute(source, scale, build, workshop)
         done = (source.stem, perf_counter() - start, error)
         print(f"{done[0]:40} {done[1]:7.1f} s", flush=True)
         return done
@@ -132,14 +191,15 @@ def run(sources: list[Path], scale: str, workshop: Path, at_once: int = 2) -> in
     # longest is among the last, so the last ones begin.
     with ThreadPoolExecutor(max_workers=at_once) as lanes:
         table = list(lanes.map(timed, sources[::-1]))[::-1]
-    rows = record(workshop)
+    rows = record(build, workshop)
     print()
     for name, seconds, error in table:
         print(f"{name:40} {seconds:7.1f} s   {error or 'ok'}")
     verdicts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{verdicts[name]} {name}" for name in claims.VERDICTS if verdicts[name])
     print(f"largest kernel: {largest_kernel():.0f} MiB")
-    print(f"{len(rows)} claims: {told}; build/claims.json" if rows else "no claims recorded")
+    place = os.path.relpath(build / "claims.json", ROOT)
+    print(f"{len(rows)} claims: {told}; {place}" if rows else "no claims recorded")
     return int(not rows or any(error for *_, error in table))
 
 
