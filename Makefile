@@ -7,7 +7,7 @@ comma  := ,
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check slow notebooks site bench regrets weights gallery format lock clean
+.PHONY: help lab test check slow notebooks rehearse site bench regrets weights gallery format lock clean
 
 help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,9 @@ slow: $(VENV)/ready       ## every case of every property, every explorer in the
 
 notebooks: $(VENV)/ready  ## execute every notebook into build/ (SCALE=paper for published sizes)
 	$(BIN)/python tools/notebooks.py --scale $(SCALE)
+
+rehearse: $(VENV)/ready   ## how long SCALE=paper would take on this machine (an hour)
+	$(BIN)/python tools/rehearse.py
 
 site: $(VENV)/ready       ## make build/site of the executed notebooks and of site/
 	$(BIN)/python tools/website.py
