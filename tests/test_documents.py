@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT
 from PIL import Image
 
-from inrlib import explorers
+from inrlib import claims, explorers
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -103,3 +103,18 @@ def test_counts_are_four_numbers():
     told = gallery.counts(rows, over)
     assert "| **1** | **0** | **2** | **0** |" in told  # one that a seed can turn is mixed
     assert "2 of them were swept over 20 seeds: 1 hold in all, 1 in some" in told
+    over = {"a": {"does not hold": 19, "mixed": 1}, "b": {"does not hold": 20}}
+    assert "| **1** | **0** | **2** | **0** |" in gallery.counts(rows, over)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [({"holds": 3}, "holds"), ({}, "some fall behind")])
+def test_a_claim_that_a_seed_can_turn_says_why(seeds, words):
+    """Its reason, although it holds in the seed of the notebook."""
+    record = claims.Claims(section="1", scale="demo")
+    given = {"measure": "dB", "measured": 2.0, "mark": claims.above(1, "set")}
+    record.add("a", "identity", "It is more.", **given, reason="some fall behind")
+    over = seeds or {"holds": 2, "mixed": 1}
+    told = gallery.page(record.rows, {"a": over})
+    (line,) = (line for line in told.splitlines() if "`a`" in line)
+    assert line.endswith(f"{words} |") or f"{words} (holds in 3 of 3 seeds) |" in line
+    assert ("some fall behind" in line) == (not seeds)

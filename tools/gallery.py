@@ -141,9 +141,8 @@ def swept() -> Sweeps:
 
 
 def verdict(row: claims.Claim, over: Sweeps) -> str:
-    """The claim's own; mixed, if it holds for some seeds of a sweep and not for all."""
-    seeds = over.get(row.key, {})
-    return "mixed" if 0 < seeds.get("holds", 0) < sum(seeds.values()) else row.verdict
+    """The claim's own; mixed, if it changes with the seeds of a sweep."""
+    return "mixed" if len(over.get(row.key, {})) > 1 else row.verdict
 
 
 def grid(head: tuple[str, ...], rows: Iterable[Sequence[object]]) -> str:
@@ -178,7 +177,8 @@ def page(rows: list[claims.Claim], over: Sweeps) -> str:
             what, end = f"`{row.key}` {row.statement}", verdict(row, over)
             if of := over.get(row.key):
                 end += f" (holds in {of.get('holds', 0)} of {sum(of.values())} seeds)"
-            end = f"{end}: {row.why}".rstrip(": ")
+            why = row.why if verdict(row, over) == row.verdict else row.reason
+            end = f"{end}: {why}".rstrip(": ")
             numbers = claims.found(row), claims.asked(row), claims.nulls(row)
             cells.append((row.section, what, *numbers, end))
         parts.append(f"## {title}\n\n{grid(head, cells)}")
