@@ -37,7 +37,9 @@ from tqdm.auto import tqdm
 
 from inrlib import weights
 
-__all__ = ["Progress", "Rule", "State", "begin", "curves", "run", "stacked", "stretches"]
+__all__ = [
+    "OPTIMISED", "Progress", "Rule", "State", "begin", "curves", "run", "stacked", "stretches",
+]  # fmt: skip
 
 Stretch = int | Callable[[], int]
 """The number of steps between two looks, or a function that is asked for it before each stretch."""
@@ -94,13 +96,14 @@ def curves(state: State) -> list[np.ndarray]:
     return [np.array(np.asarray(curve)[..., : state.step]) for curve in state.curves]
 
 
-_OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-"""Thousands of steps repay it, also where the environment asks for programs that compile soon."""
+OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""Options of `jax.jit` for many steps: they repay the compiler, also where the environment asks for
+programs that compile soon."""
 if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):  # unknown to JAX after 0.11.1
-    _OPTIMISED["xla_cpu_use_fusion_emitters"] = True
+    OPTIMISED["xla_cpu_use_fusion_emitters"] = True
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=_OPTIMISED)
+@partial(jax.jit, static_argnums=0, donate_argnums=2, compiler_options=OPTIMISED)
 def _advance(rule: Rule, shown, used_up, arrays, start, stop):
     """Steps start … stop − 1."""
 

@@ -1,6 +1,7 @@
 """What a visitor reads first: it is short, agrees with itself, and its files are there."""
 
 import io
+import json
 import re
 import tomllib
 from types import SimpleNamespace
@@ -118,3 +119,28 @@ def test_a_claim_that_a_seed_can_turn_says_why(seeds, words):
     (line,) = (line for line in told.splitlines() if "`a`" in line)
     assert line.endswith(f"{words} |") or f"{words} (holds in 3 of 3 seeds) |" in line
     assert ("some fall behind" in line) == (not seeds)
+
+
+def test_claims_at_the_published_sizes_stand_beside_the_demos(monkeypatch, tmp_path):
+    """A later run takes an earlier one's place; a claim that is no more is left out."""
+    demo, large, later = (claims.Claims(section="1", scale=s) for s in ("demo", "paper", "paper"))
+    mark = {"measure": "dB", "mark": claims.above(1, "set")}
+    for record, key, value in (
+        (demo, "a", 2.0), (demo, "b", 2.0), (large, "a", 0.25), (large, "gone", 2.0),
+        (later, "b", 3.5),
+    ):  # fmt: skip
+        record.add(key, "identity", "It is more.", measured=value, **mark)
+    monkeypatch.setattr(gallery, "PUBLISHED", tmp_path / "published.json")
+    monkeypatch.setattr(gallery, "BUILD", tmp_path)
+    (tmp_path / "paper").mkdir()
+    for path, record in ((gallery.PUBLISHED, large), (tmp_path / "paper" / "claims.json", later)):
+        path.write_text(json.dumps([row.record() for row in record.rows]), encoding="utf-8")
+    found = gallery.published()
+    assert [row.key for row in found] == ["a", "gone", "b"]
+    told = gallery.page(demo.rows, {}, found).split("## At the published sizes")[1]
+    a, b = (line for line in told.splitlines() if line.startswith("| 1 |"))
+    assert "`a`" in a
+    assert "0.25" in a
+    assert a.split(" | ")[-2].startswith("does not hold")
+    assert a.endswith("| holds |")
+    assert "3.5" in b

@@ -1,9 +1,11 @@
 """Redraws what the documents take from the notebooks: `make gallery`.
 
 The pictures of docs/gallery, the README's badges, moving picture and counts of claims, and
-docs/claims.md. Run `make notebooks` first. Pictures come out of the executed notebooks: of cells
-with the tag "gallery", whose metadata hold a name and a caption. The moving picture is made of an
-explorer's own frames. The badges know the repository from pyproject.toml, and need nothing else.
+docs/claims.md. Run `make notebooks` first. What `make notebooks SCALE=paper` has left is added to
+docs/published.json, which keeps the claims of earlier runs. Pictures come out of the executed
+notebooks: of cells with the tag "gallery", whose metadata hold a name and a caption. The moving
+picture is made of an explorer's own frames. The badges know the repository from pyproject.toml, and
+need nothing else.
 """
 
 import base64
@@ -24,6 +26,7 @@ from inrlib import claims, explorers
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD, GALLERY = ROOT / "build", ROOT / "docs" / "gallery"
+PUBLISHED = ROOT / "docs" / "published.json"
 WIDTH = 640
 POSITIONS, PAUSE = 15, 140
 """Of the moving picture: places along the slider, and milliseconds at each."""
@@ -39,6 +42,10 @@ Written by `make gallery` from what the notebooks recorded. Each claim is a numb
 lie on one side of a mark, set before the run. The control is the same number of the null or of the
 simplest rival. n counts independent repetitions. A claim whose control meets the mark does not
 hold. Mixed: it depends on a choice that is named."""
+
+LARGE = """## At the published sizes
+
+The notebooks that were executed with `make notebooks SCALE=paper`, one seed, not swept."""
 
 
 def repository() -> str:
@@ -131,6 +138,15 @@ def recorded() -> list[claims.Claim]:
     return [claims.restore(row) for row in json.loads(text)]
 
 
+def published() -> list[claims.Claim]:
+    """The claims that were measured at the published sizes: docs/published.json, with those of the
+    last `make notebooks SCALE=paper` in their place."""
+    files = (PUBLISHED, BUILD / "paper" / "claims.json")
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    rows = {row["key"]: row for rows in found for row in rows}
+    return [claims.restore(row) for row in rows.values()]
+
+
 Sweeps = dict[str, dict[str, int]]
 
 
@@ -167,8 +183,9 @@ def counts(rows: list[claims.Claim], over: Sweeps) -> str:
     return f"{told}\n\n{swept_ones}: {ends}."
 
 
-def page(rows: list[claims.Claim], over: Sweeps) -> str:
-    """docs/claims.md: every claim with its mark, control, repetitions and verdict, by kind."""
+def page(rows: list[claims.Claim], over: Sweeps, large: Sequence[claims.Claim] = ()) -> str:
+    """docs/claims.md: every claim with its mark, control, repetitions and verdict, by kind; then
+    those that were measured at the published sizes, too."""
     head = ("section", "claim", "measured", "asked", "control", "verdict")
     parts = [ABOUT]
     for kind, title in claims.KINDS.items():
@@ -182,7 +199,22 @@ def page(rows: list[claims.Claim], over: Sweeps) -> str:
             numbers = claims.found(row), claims.asked(row), claims.nulls(row)
             cells.append((row.section, what, *numbers, end))
         parts.append(f"## {title}\n\n{grid(head, cells)}")
+    if large:
+        parts.append(f"{LARGE}\n\n{beside(rows, over, large)}")
     return "\n\n".join(parts) + "\n"
+
+
+def beside(rows: list[claims.Claim], over: Sweeps, large: Iterable[claims.Claim]) -> str:
+    """The claims at the published sizes, and their verdicts at demo scale."""
+    demo = {row.key: verdict(row, over) for row in rows}
+    head = ("section", "claim", "measured", "asked", "control", "verdict", "at demo scale")
+    cells = [
+        (row.section, f"`{row.key}`", claims.found(row), claims.asked(row), claims.nulls(row),
+         f"{row.verdict}: {row.why}".rstrip(": "), demo[row.key])
+        for row in large
+        if row.key in demo
+    ]  # fmt: skip
+    return grid(head, cells)
 
 
 def fill(path: Path, parts: dict[str, str]) -> None:
@@ -209,7 +241,11 @@ def main() -> int:
     (GALLERY / "README.md").write_text(gallery, encoding="utf-8")
     (GALLERY / "drag.webp").write_bytes(moving())
     fill(ROOT / "README.md", {"claims": counts(rows, swept())})
-    (ROOT / "docs" / "claims.md").write_text(page(rows, swept()), encoding="utf-8")
+    large = published()
+    text = json.dumps([row.record() for row in large], indent=1, ensure_ascii=False)
+    PUBLISHED.write_text(text + "\n", encoding="utf-8")
+    text = page(rows, swept(), large)
+    (ROOT / "docs" / "claims.md").write_text(text, encoding="utf-8")
     return 0
 
 
