@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := lab,dev,site,sweep$(if $(shell command -v nvidia-smi),$(comma)gpu)
 comma  := ,
+# What explorers have compiled is kept for the user: the next time they open at once.
+KEPT   := JAX_COMPILATION_CACHE_DIR="$${JAX_COMPILATION_CACHE_DIR:-$$($(BIN)/python -c \
+          'import pooch; print(pooch.os_cache("inrlib") / "compiled")')}" \
+          JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -13,7 +17,7 @@ help:        ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 lab: $(VENV)/ready        ## open JupyterLab on the notebooks (and let photographs of 100 MB pass)
-	$(BIN)/jupyter lab $(ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	$(KEPT) $(BIN)/jupyter lab $(ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 	    --ServerApp.tornado_settings='{"websocket_max_message_size": 100000000}'
 
 test: $(VENV)/ready       ## unit tests, notebooks, browser tests

@@ -33,20 +33,10 @@ from inrlib import krylov, spectra
 from inrlib.ntk import Matvec, check_memory
 
 __all__ = [
-    "Eigen",
-    "align",
-    "alignment",
-    "centroids",
-    "eigenfunctions",
-    "energy_by_number",
-    "energy_concentration",
-    "energy_from_products",
-    "inner_products",
-    "kernel_norm",
-    "leading",
-    "swapped",
-    "taught",
-]
+    "Eigen", "align", "alignment", "centroids", "eigenfunctions", "energy_by_number",
+    "energy_concentration", "energy_from_products", "inner_products", "kernel_norm", "leading",
+    "swapped", "taught",
+]  # fmt: skip
 
 
 class Eigen(NamedTuple):
@@ -166,22 +156,27 @@ def align(eigen: Eigen, previous: Eigen | None = None, closeness: float = 0.05) 
     An eigenfunction's sign is free, and two whose eigenvalues cross change places: under a slider
     both would flicker. Here neighbours whose eigenvalues differ by less than `closeness` are
     swapped where that fits `previous` better, and every sign is chosen so that ⟨φ_i, φ_i^prev⟩ ≥ 0.
-    Without a previous frame the entry of largest magnitude is positive.
+    Without a previous frame, or where an eigenfunction of it is NaN, the entry of largest magnitude
+    is positive.
 
     Raises:
       ValueError: a previous frame on another grid or of another number of eigenfunctions.
     """
     functions = eigen.functions
     if previous is None:
-        largest = jnp.argmax(jnp.abs(functions), axis=0)
-        signs = jnp.sign(jnp.take_along_axis(functions, largest[None], axis=0))
-        return eigen._replace(functions=functions * signs)
+        return eigen._replace(functions=functions * _upright(functions))
     if previous.functions.shape != functions.shape:
         raise ValueError(
             f"align: previous has shape {previous.functions.shape} and this frame "
             f"{functions.shape}; pass previous=None when the grid changes."
         )
     return _align(eigen, previous.functions, closeness)
+
+
+def _upright(functions):
+    """Signs that make the entry of largest magnitude positive."""
+    largest = jnp.argmax(jnp.abs(functions), axis=0)
+    return jnp.sign(jnp.take_along_axis(functions, largest[None], axis=0))[0]
 
 
 @jax.jit
@@ -198,7 +193,8 @@ def _align(eigen, previous, closeness):
     count = len(eigen.values)
     order = lax.fori_loop(0, count - 1, visit, jnp.arange(count))
     values, functions, residuals = eigen.values[order], eigen.functions[:, order], eigen.residuals
-    signs = jnp.where(jnp.sum(functions * previous, axis=0) < 0, -1, 1)
+    along = jnp.sum(functions * previous, axis=0)
+    signs = jnp.where(jnp.isnan(along), _upright(functions), jnp.where(along < 0, -1, 1))
     return Eigen(values, functions * signs.astype(functions.dtype), residuals[order])
 
 

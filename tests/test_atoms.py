@@ -70,6 +70,19 @@ def test_eigenfunctions_all(kernel):
     assert error(rebuilt, (functions * values) @ functions.T) < 1e-5
 
 
+def test_a_frame_of_nothing_is_no_frame(kernel):
+    """So explorers need no program of its own for the first frame."""
+    network, theta, r, *_ = kernel
+    K = ntk.gram(network, theta, r)
+    nothing = lambda *shape: jnp.full(shape, jnp.nan, jnp.float32)
+    blank = atoms.Eigen(nothing(10), nothing(256, 10), nothing(10))
+    first, same = (in_numpy(atoms.eigenfunctions(K, 10, before)) for before in (None, blank))
+    assert np.allclose(same.values, first.values, rtol=1e-5)
+    assert np.allclose(same.functions, first.functions, atol=1e-2)
+    largest = np.abs(same.functions).argmax(axis=0)
+    assert (same.functions[largest, np.arange(10)] > 0).all()
+
+
 def test_leading_against_arpack(kernel):
     """Dense and matrix-free, against Lanczos on the explicit matrix."""
     network, theta, r, values, functions = kernel

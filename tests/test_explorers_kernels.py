@@ -7,6 +7,7 @@ import pytest
 from hands import main_slider, pixels
 
 from inrlib import explorers
+from inrlib.explorers import kernels
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,10 @@ def test_a_swap_of_nothing_is_the_kernel_itself_and_equal_eigenvalues_teach_noth
         np.testing.assert_allclose(found["this"], found[name], atol=1e-3)
     equal = levels(values="all equal", functions="MAML")["this"]
     np.testing.assert_allclose(equal, equal[0], atol=0.1)  # the identity kernel: grey remains
+
+
+def test_the_first_frame_and_the_others_are_one_program():
+    """It takes seconds to compile, on a GPU minutes."""
+    kernels._dictionary.clear_cache()
+    explorers.eigenfunctions(size=16).at(omega0=40)
+    assert kernels._dictionary._cache_size() == 1

@@ -160,7 +160,7 @@ def dashboard(seed: int = 0, weights: Weights | None = None) -> Explorer:
 
     def compute(picture, previous, **settings):
         network, theta = start(channels, **settings)
-        g = target_of(picture)
+        g, before = target_of(picture), parts.before(previous, _COARSE**2, 8)
         target = np.asarray(g).reshape(_SIZE, _SIZE, channels)
         half = np.ones_like(target).reshape(-1, channels)
         half[_SEEN] = g[_SEEN]
@@ -169,7 +169,7 @@ def dashboard(seed: int = 0, weights: Weights | None = None) -> Explorer:
             {"target": target, "half": half.reshape(target.shape)}
             | {"scale": parts.scale(network.knob, setting, spacing)}
             | frame(network, theta, g, 0)
-            | _leading(*start(1, **settings), previous and previous["eigen"], r_coarse, g)
+            | _leading(*start(1, **settings), before, r_coarse, g)
         )
 
     def train(pace, picture, **settings):

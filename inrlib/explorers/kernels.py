@@ -138,7 +138,7 @@ def _given_dictionary(weights: Weights, size: int) -> Explorer:
 
     def compute(face, previous, **settings):
         tuned = networks.tune(theta, **settings)
-        before = previous and previous["eigen"]
+        before = parts.before(previous, size**2, _COUNT)
         frame = _dictionary(network, tuned, before, r, centred[:, [face - 1]], grid)
         return frame | {"face": pictures[face - 1]}
 
@@ -190,7 +190,7 @@ def eigenfunctions(
             network = make(width, depth)
             theta = drawn(network, seed)
         theta = networks.tune(theta, **settings)
-        before = previous and previous["eigen"]
+        before = parts.before(previous, size**2, _COUNT)
         frame = _dictionary(network, theta, before, r, centred[:, [face - 1]], grid)
         return frame | {"face": pictures[face - 1]}
 
@@ -255,7 +255,7 @@ def meta_learning(size: int = 32, most: int = 10) -> Explorer:
 
     def compute(checkpoint, face, steps, previous):
         eigen, energies = dictionary(checkpoint)
-        eigen = atoms.align(eigen, previous and previous["eigen"])
+        eigen = atoms.align(eigen, parts.before(previous, *eigen.functions.shape))
         fit, level = fitted(at(checkpoint), g[face - 1], steps)
         return {
             "eigen": eigen,

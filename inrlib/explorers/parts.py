@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from inrlib import fitting, networks, plots
+from inrlib.atoms import Eigen
 from inrlib.live import Number, knob
 from inrlib.live.explorer import Frame
 from inrlib.live.training import Stages
 from inrlib.weights import Weights
 
-__all__ = ["atoms", "beside", "choose", "energy", "follow", "given", "scale", "state"]
+__all__ = [
+    "atoms", "before", "beside", "choose", "energy", "follow", "given", "scale", "state",
+]  # fmt: skip
 
 Update = Callable[[Any], None]
 
@@ -140,6 +144,18 @@ def beside(
     stem = plots.stems(right, frequencies, levels, plots.COLOURS, marks=marks)
     updates = {"curve": lambda y: curve({family: y}), "level": lambda y: stem({family: y})}
     return fig, (left, right), updates
+
+
+def before(previous: Frame | None, samples: int, count: int) -> Eigen:
+    """The eigenfunctions of the frame before the present one.
+
+    Those of a frame before the first are NaN: as if there were none (see `atoms.align`), but the
+    first frame and all that follow are one compiled program.
+    """
+    if previous is not None:
+        return previous["eigen"]
+    nothing = lambda *shape: jnp.full(shape, jnp.nan, jnp.float32)
+    return Eigen(nothing(count), nothing(samples, count), nothing(count))
 
 
 def atoms(axes: Iterable[plots.Axes], pictures: plots.Numbers) -> Update:

@@ -155,12 +155,13 @@ def own_activation(rho: Callable | Any = jnp.tanh, seed: int = 0) -> Explorer:
         first = look(network, theta, 0)
         if previous is not None and not np.isfinite(first["unseen"]):
             raise ValueError("rho: the network's output is not finite; lower ω0, or bound ρ.")
+        before = parts.before(previous, _COARSE**2, _ATOMS)
         return (
             {"target": grey, "rho": curve}
             | {"scale": parts.scale(SIREN.knob, settings["omega0"], 2 / _SIZE)}
             | first
             | _harmonics(network, theta, r_coarse)
-            | _dictionary(network, theta, previous and previous["eigen"], r_coarse, coarse)
+            | _dictionary(network, theta, before, r_coarse, coarse)
         )
 
     def train(pace, **settings):

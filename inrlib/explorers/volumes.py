@@ -56,20 +56,14 @@ def _level(name: str, values: np.ndarray) -> float:
     return 0.5 if "occupancy" in name else float((values.min() + values.max()) / 2)
 
 
-@lru_cache(maxsize=2)
-def _any(samples: int) -> atoms.Eigen:
-    """A frame before the first, so that the second compiles nothing."""
-    functions = jax.random.normal(jax.random.key(0), (samples, _COUNT))
-    return atoms.Eigen(jnp.ones(_COUNT), functions, jnp.zeros(_COUNT))
-
-
 def _atoms(network, theta, side: int, of: tuple, previous: Frame | None) -> _Seen:
     """The leading atoms, those of the frame before if it was the same network."""
     before = previous and previous["seen"]
     if before and before.of == of:
         return before
     shape, samples = (side,) * 3, side**3
-    start = before.eigen if before and len(before.eigen.functions) == samples else _any(samples)
+    fits = before and len(before.eigen.functions) == samples
+    start = parts.before({"eigen": before.eigen} if fits else None, samples, _COUNT)
     options = {"nodes": 1728, "tolerance": np.inf, "previous": start}  # how good, the title says
     eigen = coarse.leading(network, theta, signals.grid(shape), shape, _COUNT, **options)
     S = volumes.structure(np.asarray(eigen.functions), shape)
