@@ -59,7 +59,8 @@ def rehearse(source: Path, minutes: float) -> dict[str, Any]:
         text = lines.read_text(encoding="utf-8") if lines.exists() else ""
     runs = [json.loads(line) for line in text.splitlines()]
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
-    failed = sum(output.output_type == "error" for output in outputs)
+    errors = [output.ename for output in outputs if output.output_type == "error"]
+    failed = len(errors) - errors.count("KeyboardInterrupt")  # the cell that was stopped
     if failed:
         reasons.append(f"{failed} cells failed")
     training, spent = (sum(run[part] for run in runs) for part in ("whole", "spent"))
