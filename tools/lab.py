@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,8 +104,11 @@ def _address(log: Path) -> str:
     for _ in range(120):
         if found := re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab", log.read_text()):
             address = f"http://127.0.0.1:{found[1]}"
-            urllib.request.urlopen(f"{address}/api", timeout=30)
-            return address
+            try:  # it names its address a moment before it answers there
+                urllib.request.urlopen(f"{address}/api", timeout=30)
+                return address
+            except urllib.error.URLError:
+                pass
         time.sleep(0.5)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
 
