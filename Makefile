@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := lab,dev,site,sweep$(if $(shell command -v nvidia-smi),$(comma)gpu)
 comma  := ,
-# What explorers have compiled is kept for the user: the next time they open at once.
+# What explorers have compiled is kept for the user: the next time they open sooner.
 KEPT   := JAX_COMPILATION_CACHE_DIR="$${JAX_COMPILATION_CACHE_DIR:-$$($(BIN)/python -c \
           'import pooch; print(pooch.os_cache("inrlib") / "compiled")')}" \
           JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1

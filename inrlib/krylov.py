@@ -68,18 +68,11 @@ def subspace(
 def _round(apply, V, image, fresh, steps):
     """The best combinations of V, ΘV, …, Θ^steps V, as many as V has columns, and their images."""
     width, basis = V.shape[1], V
-    room = lambda block: jnp.pad(block, ((0, 0), (0, steps * width)))
-
-    def step(i, state):  # in a loop, because a compiler would take seconds for the steps one by one
-        basis, image, fresh = state
+    for _ in range(steps):
         fresh = jnp.roll(fresh, 1, axis=0)
-        last = lax.dynamic_slice_in_dim(image, i * width, width, axis=1)
-        V = _orthonormal(last, basis, fresh)
-        put = lambda whole, block: lax.dynamic_update_slice(whole, block, (0, (i + 1) * width))
-        return put(basis, V), put(image, apply(V)), fresh
-
-    if steps:  # else a block as wide as the space, which the step could not be traced for
-        basis, image, _ = lax.fori_loop(0, steps, step, (room(V), room(image), fresh))
+        V = _orthonormal(image[:, -width:], basis, fresh)
+        basis = jnp.concatenate([basis, V], axis=1)
+        image = jnp.concatenate([image, apply(V)], axis=1)
     values, mix = jnp.linalg.eigh(_symmetric(basis.T @ image))
     values, mix = values[::-1][:width], mix[:, ::-1][:, :width]
     vectors, image = basis @ mix, image @ mix

@@ -143,7 +143,7 @@ def published() -> list[claims.Claim]:
     last `make notebooks SCALE=paper` in their place."""
     files = (PUBLISHED, BUILD / "paper" / "claims.json")
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-    rows = {row["key"]: row for rows in found for row in rows}
+    rows = {row["key"]: row for claims_of in found for row in claims_of}
     return [claims.restore(row) for row in rows.values()]
 
 
