@@ -21,7 +21,7 @@ from inrlib.networks import INR, Theta
 
 __all__ = ["SCHEDULE", "SIZE", "Trial", "stacked", "train"]
 
-SIZE = 8
+SIZE = 4
 """Settings that are trained at once, so that one program serves any number of them."""
 
 _BATCH, _JUDGES = 512, 4096

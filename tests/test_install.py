@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-pytestmark = pytest.mark.install
+pytestmark = [pytest.mark.install, pytest.mark.slow]
 
 
 def run(*command, cwd, path=""):

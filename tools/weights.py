@@ -1,6 +1,6 @@
 """Makes the weights that the package ships: `make weights`, or `python tools/weights.py`.
 
-The training faces are those that scikit-image carries, 80 of them, at 32×32 (they have 25×25). It says beforehand how
+The training faces are those that scikit-image carries, 80 of them at 48×48. It says beforehand how
 long it will take, shows progress, and goes on where it was interrupted: its checkpoints are in
 build/weights. `--small` does the same in seconds, to try it out.
 """
@@ -21,9 +21,9 @@ SEEDS = (0, 1, 2)  # of the first numbers and the batches; of single_image also 
 PATH = (0, 10, 20, 40, 70, 110, 160, 220, 290, 380, 500, 1000)
 SNAPSHOTS = {
     "maml_siren": PATH,
-    "reptile_siren": (2500,),
     "maml_ffn": (1000,),
     "single_image": (50, 250, 1000),
+    "reptile_siren": (2500,),
 }
 """name → the steps after which the numbers are kept, the last of them the length of the run."""
 
@@ -33,7 +33,7 @@ OUTER_RATES = {"maml_ffn": 1e-4}
 
 
 def _side(small: bool) -> int:
-    return 12 if small else 32
+    return 12 if small else 48
 
 
 def runner(name: str, seed: int, small: bool):
