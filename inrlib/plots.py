@@ -24,47 +24,18 @@ from matplotlib.image import AxesImage
 from inrlib import alt
 
 __all__ = [
-    "COLOURS",
-    "Figure",
-    "atom",
-    "atoms",
-    "captioned",
-    "colour",
-    "comb",
-    "curves",
-    "figure",
-    "legend",
-    "orders",
-    "picture",
-    "plane",
-    "recovery",
-    "sampled_tones",
-    "spectrum",
-    "splitting",
-    "stems",
-    "title",
-]
+    "COLOURS", "Figure", "atom", "atoms", "captioned", "colour", "comb", "curves", "figure",
+    "legend", "orders", "picture", "plane", "recovery", "sampled_tones", "spectrum", "splitting",
+    "stems", "title",
+]  # fmt: skip
 
 STYLE = {
-    "figure.dpi": 100,
-    "figure.facecolor": "white",
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.labelsize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "grid.color": "#dddddd",
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "image.cmap": "magma",
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "axes.titleweight": "bold",
-    "figure.constrained_layout.use": True,
-    "axes.axisbelow": True,
-}
+    "figure.dpi": 100, "figure.facecolor": "white", "figure.constrained_layout.use": True,
+    "font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "axes.titleweight": "bold",
+    "xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": False, "grid.color": "#dddddd", "lines.linewidth": 1.8, "image.cmap": "magma",
+}  # fmt: skip
 matplotlib.rcParams.update(STYLE)
 
 COLOURS = {

@@ -72,7 +72,7 @@ def test_eigenfunctions_slide_without_flicker(family, compiled):
         assert "computed in" in explorer.status.value
 
 
-@pytest.mark.parametrize("family", ["SIREN", "FFN"])
+@pytest.mark.parametrize("family", ["SIREN", pytest.param("FFN", marks=pytest.mark.slow)])
 def test_eigenfunctions_of_learned_weights(family):
     explorer = explorers.eigenfunctions(family, size=16)
     before = pixels(explorer)

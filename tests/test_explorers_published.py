@@ -12,6 +12,7 @@ from scipy.special import jv
 from inrlib import explorers, networks, plots, published, signals
 
 
+@pytest.mark.slow
 def test_related_has_every_family_in_both_places():
     explorer = explorers.related()
     for place in ("upper", "lower"):
@@ -79,6 +80,7 @@ def outputs(network, numbers, r, params):
     return network.apply(numbers | {"params": params}, r, mutable=["batch_stats"])[0]
 
 
+@pytest.mark.slow
 def test_normalised_eigenvalues_are_those_of_flaxs_own_layers():
     """A perceptron with nn.LayerNorm or nn.BatchNorm on its batch, and the same numbers."""
 
@@ -111,6 +113,7 @@ def test_normalised_eigenvalues_are_those_of_flaxs_own_layers():
         np.testing.assert_allclose(found[:10], wanted[:10], rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_low_cut_off_takes_the_alias_away_and_leaves_the_tone():
     """σ = 100 throughout: at the highest cut-off next to nothing is filtered."""
     explorer = explorers.aliasing("prefiltered")
@@ -122,6 +125,7 @@ def test_a_low_cut_off_takes_the_alias_away_and_leaves_the_tone():
     assert tone[20] > -1.5
 
 
+@pytest.mark.slow
 def test_scaled_weights_memorise_faster_and_know_less_of_the_rest():
     explorer = explorers.weight_scale(steps=120)
     last = lambda alpha: explorer.at(alpha=alpha, rate="3e-4").trained().frame["state"]

@@ -153,6 +153,7 @@ def test_its_atoms_are_those_of_its_first_channel(siren, board):
     np.testing.assert_allclose(np.sort(explorer.frame["eigen"].values)[::-1], values, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_network_without_a_knob_is_shown_too():
     explorer = explorers.dashboard(weights=given(networks.MLP((24, 24), 1)))
     assert set(explorer.controls) == {"picture"}
@@ -160,6 +161,7 @@ def test_a_network_without_a_knob_is_shown_too():
     assert explorer.frame["target"].shape == (64, 64, 1)
 
 
+@pytest.mark.slow
 def test_the_atoms_explorer_takes_it_on_its_own_grid(siren):
     explorer = explorers.eigenfunctions(weights=siren)
     r = signals.grid((64, 64), -1, 1)

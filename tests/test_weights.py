@@ -109,6 +109,7 @@ def test_the_path_leads_from_the_first_numbers_to_the_learned_ones():
     np.testing.assert_array_equal(kernel(path.theta)[-1], kernel(last.theta)[0])
 
 
+@pytest.mark.slow
 def test_make_weights_in_small(tmp_path):
     command = [sys.executable, ROOT / "tools" / "weights.py", "--small", "--folder", tmp_path]
     out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
