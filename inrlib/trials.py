@@ -22,7 +22,8 @@ from inrlib.networks import INR, Theta
 __all__ = ["SCHEDULE", "SIZE", "Trial", "stacked", "train"]
 
 SIZE = 4
-"""Settings that are trained at once, so that one program serves any number of them."""
+"""Settings that are trained at once, so that one program serves any number of them: as many as the
+adviser has leaders, since what fills up the last program is trained for nothing."""
 
 _BATCH, _JUDGES = 512, 4096
 """Samples in a step of training, and at most in a judgement."""

@@ -23,7 +23,6 @@ _SIZE, _COARSE, _STEPS = 64, 32, 500
 """Pixels a side of the picture and of the atoms' grid; steps of Adam 1e-3."""
 
 _DEGREE, _ATOMS, _THRESHOLDS = 48, 5, jnp.logspace(-4, 0, 81)
-_WALL = _COARSE**2, _ATOMS
 _V = jnp.linspace(-10, 10, 401)
 """Where ρ is drawn."""
 
@@ -149,19 +148,19 @@ def own_activation(rho: Callable | Any = jnp.tanh, seed: int = 0) -> Explorer:
         shown = _reconstruction(network, theta, r, g)
         return shown | {"state": parts.state(step, _STEPS, shown["seen"], shown["unseen"])}
 
-    def compute(previous, **settings):
+    def compute(previous, omega0, **settings):
         if trouble and previous is not None:  # there is a figure to stand below
             raise ValueError(trouble)
-        network, theta = start(**settings)
+        network, theta = start(omega0=omega0, **settings)
         first = look(network, theta, 0)
         if previous is not None and not np.isfinite(first["unseen"]):
             raise ValueError("rho: the network's output is not finite; lower ω0, or bound ρ.")
+        before = parts.before(previous, len(r_coarse), _ATOMS)
         return (
-            {"target": grey, "rho": curve}
-            | {"scale": parts.scale(SIREN.knob, settings["omega0"], 2 / _SIZE)}
+            {"target": grey, "rho": curve, "scale": parts.scale(SIREN.knob, omega0, 2 / _SIZE)}
             | first
             | _harmonics(network, theta, r_coarse)
-            | _dictionary(network, theta, parts.before(previous, *_WALL), r_coarse, coarse)
+            | _dictionary(network, theta, before, r_coarse, coarse)
         )
 
     def train(pace, **settings):
