@@ -22,14 +22,14 @@ PATH = (0, 10, 20, 40, 70, 110, 160, 220, 290, 380, 500, 1000)
 SNAPSHOTS = {
     "maml_siren": PATH,
     "reptile_siren": (2500,),
-    "maml_ffn": (400,),
+    "maml_ffn": (1000,),
     "single_image": (50, 250, 1000),
 }
 """name → the steps after which the numbers are kept, the last of them the length of the run."""
 
 
 OUTER_RATES = {"maml_ffn": 1e-4}
-"""Ten times the paper's, for a tenth of its steps; ReLU layers start with larger weights."""
+"""Ten times the paper's, for a fifth of its steps; ReLU layers start with larger weights."""
 
 
 def _side(small: bool) -> int:
