@@ -1,8 +1,9 @@
 """Makes the weights that the package ships: `make weights`, or `python tools/weights.py`.
 
-The training faces are those that scikit-image carries, 80 of them at 48×48. It says beforehand how
-long it will take, shows progress, and goes on where it was interrupted: its checkpoints are in
-build/weights. `--small` does the same in seconds, to try it out.
+The training faces are those that scikit-image carries, 80 of them at 48×48; as a control one start
+is learned from as many pictures of noise. It says beforehand how long it will take, shows progress,
+and goes on where it was interrupted: its checkpoints are in build/weights. `--small` does the same
+in seconds, to try it out.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from time import perf_counter
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from inrlib import faces, metalearning, networks, signals, weights
 
@@ -23,6 +25,7 @@ SNAPSHOTS = {
     "maml_siren": PATH,
     "reptile_siren": (2500,),
     "maml_ffn": (1000,),
+    "maml_noise": (1000,),
     "single_image": (50, 250, 1000),
 }
 """name → the steps after which the numbers are kept, the last of them the length of the run."""
@@ -36,10 +39,18 @@ def _side(small: bool) -> int:
     return 12 if small else 48
 
 
+def images_of(name: str, seed: int, small: bool) -> np.ndarray:
+    """What is learned from: faces, or for the control noise of their number, (M, side, side)."""
+    images = faces.load(size=_side(small)).training
+    if name == "maml_noise":
+        return np.clip(np.random.default_rng(seed).normal(0.5, 0.2, images.shape), 0, 1)
+    return images
+
+
 def runner(name: str, seed: int, small: bool):
     """The network, and a function of `steps`, `snapshots`, `checkpoint` that trains it."""
     side, width = _side(small), 64 if small else 256
-    images = faces.load(size=side).training
+    images = images_of(name, seed, small)
     r = signals.grid((side, side))
     g = jnp.asarray(images.reshape(len(images), -1, 1), jnp.float32)
     if name == "maml_ffn":
@@ -94,7 +105,9 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
         notes = {
             "settings": "the defaults of inrlib.metalearning"
             + (f", outer_rate={OUTER_RATES[name]:g}" if name in OUTER_RATES else ""),
-            "data": f"faces.load(size={_side(small)}).training",
+            "data": f"faces.load(size={_side(small)}).training"
+            if name != "maml_noise"
+            else f"N(0.5, 0.2²) in [0, 1], 80 pictures of {_side(small)}×{_side(small)}",
             "seed": SEEDS,
             "commit": made_from,
         }
