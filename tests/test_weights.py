@@ -14,7 +14,7 @@ import optax
 import pytest
 from conftest import ROOT
 
-from inrlib import atoms, faces, fitting, networks, ntk, signals, weights
+from inrlib import atoms, faces, fitting, metalearning, networks, ntk, signals, weights
 from inrlib.networks import FFN, SIREN
 
 KEY = jax.random.key(0)
@@ -108,6 +108,21 @@ def test_the_path_leads_from_the_first_numbers_to_the_learned_ones():
     scale = float(jnp.abs(kernel(start)).max())
     np.testing.assert_allclose(kernel(path.theta)[0], kernel(start), atol=scale / 200)
     np.testing.assert_array_equal(kernel(path.theta)[-1], kernel(last.theta)[0])
+
+
+@pytest.mark.slow
+def test_the_path_is_what_meta_learning_makes_today():
+    """Its first ten steps, up to the rounding of the file; the start itself would be 1 apart."""
+    path, start = weights.shipped("maml_path"), networks.init(SIREN_256, KEY, 2)
+    images = faces.load(size=SIDE).training
+    learned = metalearning.meta_learn(
+        SIREN_256, start, signals.grid((SIDE, SIDE)), images.reshape(len(images), -1, 1),
+        key=KEY, steps=10, **QUIET,
+    )  # fmt: skip
+    kernel = lambda theta: theta["params"]["hidden_1"]["kernel"]
+    moved = kernel(learned.theta) - kernel(start)
+    told = kernel(path.theta)[path.notes["steps"].index(10)] - kernel(start)
+    assert jnp.linalg.norm(told - moved) < 0.3 * jnp.linalg.norm(moved)
 
 
 @pytest.mark.slow

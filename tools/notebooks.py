@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 TOLD = ROOT / "docs" / "paper_scale.json"
 COMPILED = pooch.os_cache("inrlib") / "compiled"  # the user's, for every clone
-POSITIONS = 9  # of each explorer's main slider, kept in the output
+POSITIONS = 5  # of each explorer's main slider, kept in the output; INRLIB_FRAMES asks for more
 
 
 def execute(source: Path, scale: str, build: Path, workshop: Path) -> str:

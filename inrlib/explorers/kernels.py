@@ -300,7 +300,7 @@ def _draw_swap(wall, values, levels, face, fit, title, **_):
 def swap(size: int = 32, most: int = 30) -> Explorer:
     """Section 5.3: a kernel with the eigenvalues of one network on the atoms of another.
 
-    The networks are an untrained SIREN and the first seeds of the shipped weights. The face is one
+    The networks are an untrained SIREN and first seeds of the shipped weights. The face is one
     that meta-training has not seen. Gradient descent with the kernel held as it is (`atoms.taught`)
     sees half of its pixels and starts at grey. The first two curves keep what belongs together.
 
@@ -314,6 +314,7 @@ def swap(size: int = 32, most: int = 30) -> Explorer:
         "random": networks.init(network, jax.random.key(0), 2),
         "MAML": first(learned),
         "Reptile": first(shipped("reptile_siren").theta),
+        "MAML on noise": first(shipped("maml_noise").theta),
     }
     r, (pictures, g, _) = signals.grid((size, size)), _faces(size)
     kernels = {n: atoms.eigenfunctions(ntk.gram(network, t, r)) for n, t in thetas.items()}
@@ -326,7 +327,7 @@ def swap(size: int = 32, most: int = 30) -> Explorer:
         f = atoms.taught(eigen, g, seen, most, 0.5)
         return f, decibels(jnp.mean((f - g)[:, unseen] ** 2, axis=(1, 2)))
 
-    whole_ones = {n: [path(k, one)[1] for one in g] for n, k in kernels.items() if n != "Reptile"}
+    whole_ones = {n: [path(kernels[n], one)[1] for one in g] for n in ("random", "MAML")}
 
     def compute(steps, values, functions, face):
         eigen = atoms.swapped((kernels | {"all equal": flat})[values], kernels[functions])
