@@ -139,8 +139,8 @@ def shipped(name: str) -> Weights:
     """The weights that come with the package; `make weights` makes them anew.
 
     Args:
-      name: "maml_siren", "reptile_siren", "maml_ffn", "maml_noise" (leading axis: seeds),
-        "single_image" (images, lengths), or "maml_path" (steps of the first seed of "maml_siren").
+      name: "maml_siren", "reptile_siren", "maml_ffn" (leading axis: seeds), "maml_noise" and
+        "single_image" (seeds, lengths), or "maml_path" (steps of the first seed of "maml_siren").
 
     Raises:
       FileNotFoundError: another name, or weights that were not made.

@@ -84,8 +84,8 @@ def test_eight_bits_cost_nothing_measurable(first_of_shipped):
 
 
 def test_what_is_shipped():
-    of_seeds = {"maml_siren", "reptile_siren", "maml_ffn", "maml_noise"}
-    names = of_seeds | {"single_image", "maml_path"}
+    of_seeds = {"maml_siren", "reptile_siren", "maml_ffn"}
+    names = of_seeds | {"maml_noise", "single_image", "maml_path"}
     files = list(weights.FOLDER.glob("*"))
     assert {file.stem for file in files} == names
     assert sum(file.stat().st_size for file in files) < 10e6
@@ -97,6 +97,7 @@ def test_what_is_shipped():
         axes[name] = theta["params"]["readout"]["bias"].shape[:-1]
     assert all(axes[name] == (3,) for name in of_seeds)
     assert axes["single_image"] == (3, 3)
+    assert axes["maml_noise"] == (3, 2)
     assert axes["maml_path"] == (12,)
 
 

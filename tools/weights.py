@@ -25,7 +25,7 @@ SNAPSHOTS = {
     "maml_siren": PATH,
     "reptile_siren": (2500,),
     "maml_ffn": (1000,),
-    "maml_noise": (1000,),
+    "maml_noise": (110, 1000),
     "single_image": (50, 250, 1000),
 }
 """name → the steps after which the numbers are kept, the last of them the length of the run."""
@@ -113,8 +113,8 @@ def make(folder: Path, checkpoints: Path, small: bool) -> None:
         }
         stack = lambda thetas: jax.tree.map(lambda *a: jnp.stack(a), *thetas)
         kept = stack([result.snapshots for result in results])
-        if name == "single_image":
-            notes |= {"axes": ["seed and image", "steps"], "steps": steps}
+        if name in ("maml_noise", "single_image"):  # of these every length is kept
+            notes |= {"axes": ["seed", "steps"], "steps": steps}
         else:
             kept, path = jax.tree.map(lambda a: a[:, -1], kept), jax.tree.map(lambda a: a[0], kept)
             notes |= {"axes": ["seed"], "steps": steps[-1:]}

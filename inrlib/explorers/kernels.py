@@ -314,7 +314,7 @@ def swap(size: int = 32, most: int = 30) -> Explorer:
         "random": networks.init(network, jax.random.key(0), 2),
         "MAML": first(learned),
         "Reptile": first(shipped("reptile_siren").theta),
-        "MAML on noise": first(shipped("maml_noise").theta),
+        "MAML on noise": jax.tree.map(lambda leaf: leaf[0, -1], shipped("maml_noise").theta),
     }
     r, (pictures, g, _) = signals.grid((size, size)), _faces(size)
     kernels = {n: atoms.eigenfunctions(ntk.gram(network, t, r)) for n, t in thetas.items()}
