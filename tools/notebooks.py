@@ -41,7 +41,9 @@ POSITIONS = 5  # of each explorer's main slider, kept in the output; INRLIB_FRAM
 def execute(source: Path, scale: str, build: Path, workshop: Path) -> str:
     """Runs one notebook; returns "" or the first line of what went wrong."""
     target = workshop / source.name
-    options = {"parameters": {"scale": scale}, "kernel_name": "python3", "cwd": source.parent}
+    # The kernel's own folder: papermill's `cwd` is the whole process's, and two lanes share it.
+    options = {"parameters": {"scale": scale}, "kernel_name": "python3"}
+    options["resources"] = {"metadata": {"path": str(source.parent)}}
     problem = _attempt(papermill.execute_notebook, source, target, **options)
     if target.exists():  # one that failed, too, as far as it came
         target.replace(build / target.name)
