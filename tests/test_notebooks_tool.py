@@ -48,6 +48,22 @@ def call(monkeypatch, *arguments):
     return notebooks.main()
 
 
+def test_a_kernel_runs_in_its_notebooks_folder_and_the_process_stays(tmp_path, monkeypatch):
+    """Two lanes share the process: what one enters, the other would find itself in."""
+    there, build = tmp_path / "there", tmp_path / "build"
+    there.mkdir(), build.mkdir()
+    code = ['scale = "demo"', "from pathlib import Path\nassert Path.cwd().name == 'there'"]
+    cells = [nbformat.v4.new_code_cell(source) for source in code]
+    cells[0].metadata["tags"] = ["parameters"]
+    about = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
+    book = nbformat.v4.new_notebook(cells=cells, metadata=about)
+    nbformat.write(book, there / "book.ipynb")
+    moves = []
+    monkeypatch.setattr(os, "chdir", moves.append)
+    assert notebooks.execute(there / "book.ipynb", "demo", build, tmp_path) == ""
+    assert {Path(move) for move in moves} <= {Path.cwd()}
+
+
 @pytest.mark.parametrize(
     "names", [["00_start"], ["00_start_here", "3_power"], ["00_START_HERE"], ["power"], [""]]
 )
