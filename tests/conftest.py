@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import gc
 import json
 import os
 import subprocess
@@ -18,13 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two processes share two cores, and their notebooks and kernels compile the same programs. What is
 # compiled is kept for the user, as pip keeps what it has built. These are read when JAX is
 # imported. Most of a test's time is the compiler's, for programs that run once, for milliseconds:
-# only training loops are optimised (`inrlib.loop`), and XLA's older emitters need half the time.
+# only training loops are optimised (`inrlib.loop`), XLA's older emitters need half the time, and to
+# cut a program into parts takes longer than to compile it whole.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("inrlib") / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10."):  # later ones have no others
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -102,6 +107,16 @@ def executed(tmp_path_factory):
         whole.write_text(json.dumps({"returncode": run.returncode, "stdout": run.stdout}))
         whole.replace(told)
     return SimpleNamespace(**json.loads(told.read_text()))
+
+
+def pytest_collection_finish():
+    """Here thousands of programs live in one process, and to look through all of them for garbage
+    takes seconds: it is done seldom, and not whenever an explorer opens."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+    if live := sys.modules.get("inrlib.live.explorer"):
+        live._settle_memory = lambda: None
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at

@@ -108,10 +108,11 @@ SEVERAL = [4, *(pytest.param(count, marks=pytest.mark.slow) for count in (2, 8))
 def both(request, tmp_path_factory):
     """What one device finds, what several find, and a program of these."""
     folder, found = tmp_path_factory.mktemp("devices"), []
+    flags = os.environ.get("XLA_FLAGS", "")
     for count in (1, request.param):
         environment = {
             **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}",
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_X64": "1",
         }

@@ -165,7 +165,10 @@ def test_a_training_that_ended_is_not_trained_again(explorer):
     assert explorer.frame["levels"]["advised"] == levels["advised"]
     assert explorer.frame["levels"]["yours"] < 15 < levels["yours"]
     stages = list(explorer.training.begin())
-    assert len(explorer.frame["lines"]["advised"]) == 501
+    steps, course = explorer.frame["lines"]["advised"]
+    assert (steps[0], steps[-1]) == (0, 500)
+    assert np.diff(steps).max() <= 25
+    assert course[-1] == explorer.frame["levels"]["advised"]
     assert len(stages) > 1
     explorer.at(share=0.05)
     assert explorer.frame["levels"] == levels
@@ -181,13 +184,13 @@ def test_what_the_explorer_trains_is_what_fit_trains():
     problem = choosing.Problem(signal, r, seen, unseen, None, {})
     arm = choosing.Arm(choosing.SIREN.sized(16, 1), 12.0)
     *_, (step, course) = choosing._training(problem, arm, lambda: 130)
-    f, levels = course()
+    steps, levels, f = course()
     run = fitting.fit(
         arm.network, arm.begin(1), r[seen], g[seen], steps=500, optimizer=choosing._ADAM,
         held_out=(r[unseen], g[unseen]), progress=False,
     )  # fmt: skip
     assert step == 500
-    np.testing.assert_allclose(levels, run.psnr_held_out, atol=1e-3)
+    np.testing.assert_allclose(levels, run.psnr_held_out[steps], atol=1e-3)
     np.testing.assert_allclose(f, arm.network.apply(run.theta, r), atol=1e-5)
 
 

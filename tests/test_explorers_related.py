@@ -63,7 +63,7 @@ def test_training_meets_the_picture_better(explorer):
     assert "untrained" in start["state"]
     frame = explorer.trained().frame
     assert frame["seen"] > start["seen"] + 10
-    assert "trained, 500 steps" in frame["state"]
+    assert "trained, 300 steps" in frame["state"]
 
 
 def test_a_wrong_function_is_answered_in_place_from_the_first_frame_on():

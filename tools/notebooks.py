@@ -116,12 +116,13 @@ def prepared() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("INRLIB_FRAMES", str(POSITIONS))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
     # Half of their time would be the compiler's. Training is optimised all the same
-    # (`inrlib.loop`).
+    # (`inrlib.loop`). To cut a program into parts takes longer than to compile it whole.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     if version("jaxlib").startswith("0.10."):  # later ones have no others
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        os.environ.setdefault("XLA_FLAGS", flags)
 
 
 def main() -> int:

@@ -133,31 +133,38 @@ def _arms(problem: Problem, family: str, share: float) -> dict[str, Arm]:
     }
 
 
-Course = tuple[np.ndarray, np.ndarray]
-"""Values at `look`, and the PSNR on the unseen samples after 0, 1, 2 … steps."""
+class Course(NamedTuple):
+    """How a network has come along: PSNR on the unseen samples after so many steps, and its values
+    at `look` after the last of them."""
+
+    steps: np.ndarray
+    levels: np.ndarray
+    values: np.ndarray
 
 
 def _start(problem: Problem, arm: Arm) -> Course:
     r, g, unseen = problem.signal.r, problem.signal.g, problem.unseen
     theta = arm.begin(r.shape[1])
     level = fitting.psnr(_at(arm.network, theta, r[unseen]), g[unseen])
-    return np.asarray(_at(arm.network, theta, problem.look)), np.array([float(level)])
+    values = np.asarray(_at(arm.network, theta, problem.look))
+    return Course(np.array([0]), np.array([float(level)]), values)
 
 
 def _training(problem: Problem, arm: Arm, pace: Callable[[], int]):
     """Real training: the finished steps, and what makes the course so far."""
     (r, g, *_), look, seen, unseen, *_ = problem
-    options = {"steps": _STEPS, "optimizer": _ADAM, "stretch": pace}
-    held_out = (r[unseen], g[unseen])
-    theta = arm.begin(r.shape[1])
-    for stage in fitting.training(
-        arm.network, theta, r[seen], g[seen], held_out=held_out, **options
-    ):
+    theta, steps, levels = arm.begin(r.shape[1]), (), ()
+    # A look at the unseen samples, of which there are as many, costs a third of a step. So it is
+    # taken at a few: often at the beginning, where the curve is steep.
+    seldom = lambda: min(pace(), 1 + steps[-1] // 2, 25)
+    options = {"steps": _STEPS, "optimizer": _ADAM, "stretch": seldom}
+    for stage in fitting.training(arm.network, theta, r[seen], g[seen], **options):
+        level = fitting.psnr(_at(arm.network, stage.theta, r[unseen]), g[unseen])
+        steps, levels = (*steps, stage.step), (*levels, level)
 
-        def course(stage=stage) -> Course:
-            level = fitting.psnr(_at(arm.network, stage.theta, r[unseen]), g[unseen])
-            f = np.asarray(_at(arm.network, stage.theta, look))
-            return f, np.append(stage.psnr_held_out, float(level))
+        def course(stage=stage, steps=steps, levels=levels) -> Course:
+            values = np.asarray(_at(arm.network, stage.theta, look))
+            return Course(np.array(steps), np.array(levels, float), values)
 
         yield stage.step, course
 
@@ -167,13 +174,14 @@ def _compared(problem: Problem, courses: dict[str, Course]) -> Frame:
     signal, rivals = problem.signal, problem.rivals
     nearest = cKDTree(signal.r).query(problem.look)[1]
     values = {"target": signal.g[nearest]}
-    values |= {name: f for name, (f, _) in courses.items()}
+    values |= {name: course.values for name, course in courses.items()}
     values |= {name: f for name, (f, _) in rivals.items()}
     outputs = {name: _shown(problem, f) for name, f in values.items()}
-    levels = {name: float(course[-1]) for name, (_, course) in courses.items()}
+    levels = {name: float(course.levels[-1]) for name, course in courses.items()}
     levels |= {name: level for name, (_, level) in rivals.items()}
-    lines = {name: course for name, (_, course) in courses.items()}
-    lines |= {name: np.array([level]) for name, (_, level) in rivals.items()}
+    lines = {name: course[:2] for name, course in courses.items()}
+    ends = np.array([0, _STEPS])  # rivals take no steps
+    lines |= {name: (ends, np.full(2, level)) for name, (_, level) in rivals.items()}
     return {"outputs": outputs, "lines": lines, "levels": levels}
 
 
@@ -251,10 +259,9 @@ def _draw_training(ax: plots.Axes) -> dict[str, Callable]:
     }
 
     def lines(courses):
-        for name, course in courses.items():
-            steps = np.arange(len(course)) if name in _TRAINED else np.array([0, _STEPS])
-            artists[name].set_data(steps, np.broadcast_to(course, steps.shape))
-        every = np.concatenate(list(courses.values()))
+        for name, line in courses.items():
+            artists[name].set_data(*line)
+        every = np.concatenate([level for _, level in courses.values()])
         top = max(5 * np.ceil((every.max() + 1) / 5), 30)
         ax.set_ylim(min(0, 5 * np.floor(every.min() / 5)), top)
 

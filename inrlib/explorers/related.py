@@ -19,7 +19,7 @@ from inrlib.live import Explorer, choice, knob, named
 from inrlib.live.explorer import Frame
 from inrlib.networks import SIREN, OwnActivation
 
-_SIZE, _COARSE, _STEPS = 64, 32, 500
+_SIZE, _COARSE, _STEPS = 64, 32, 300
 """Pixels a side of the picture and of the atoms' grid; steps of Adam 1e-3."""
 
 _DEGREE, _ATOMS, _THRESHOLDS = 48, 5, jnp.logspace(-4, 0, 81)

@@ -224,7 +224,7 @@ def imperfect_recovery(
         }  # fmt: skip
 
     compute, train = follow(
-        network, theta, (r, g), look, 2 * 2 / height, steps=300, learning_rate=1e-3
+        network, theta, (r, g), look, 2 * 2 / height, steps=200, learning_rate=1e-3
     )
     draw = partial(_draw_recovery, pixels[every])
     return Explorer({network.knob.name: control}, compute, draw, train, stops)
