@@ -81,8 +81,10 @@ def compiled():
 
 @pytest.fixture(scope="session")
 def executed(tmp_path_factory):
-    """`make notebooks`, once, whichever process asks first: exit status and closing table.
+    """`make notebooks`, once: exit status and closing tables.
 
+    Whichever process asks takes a notebook at a time, until none is left: the one that comes last
+    to what needs them helps, and does not wait.
     For work on the site, INRLIB_BOOKS=kept takes what an earlier run left in build/.
     """
     if os.environ.get("INRLIB_BOOKS") == "kept":
@@ -90,23 +92,27 @@ def executed(tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # of all processes of this run
-    told = shared / "executed.json"
-    try:
-        (shared / "executing").touch(exist_ok=False)
-    except FileExistsError:
-        for _ in range(2 * 60 * 60):
-            if told.exists():
-                break
-            time.sleep(1)
-    else:
-        # One at a time beside the other process: three on two cores are in each other's way.
-        lanes = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-        command = [sys.executable, ROOT / "tools" / "notebooks.py", "--at-once", lanes]
+    told = {}
+    for book in sorted((ROOT / "notebooks").glob("*.ipynb"), reverse=True):
+        told[book] = shared / f"{book.stem}.json"
+        try:
+            told[book].with_suffix(".taken").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        command = [sys.executable, ROOT / "tools" / "notebooks.py", "--at-once", "1", book.stem]
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-        whole = told.with_suffix(".part")
+        whole = told[book].with_suffix(".part")
         whole.write_text(json.dumps({"returncode": run.returncode, "stdout": run.stdout}))
-        whole.replace(told)
-    return SimpleNamespace(**json.loads(told.read_text()))
+        whole.replace(told[book])
+    for _ in range(60 * 60):
+        if all(map(Path.exists, told.values())):
+            break
+        time.sleep(1)
+    runs = [json.loads(path.read_text()) for path in told.values()]
+    return SimpleNamespace(
+        returncode=max(run["returncode"] for run in runs),
+        stdout="\n".join(run["stdout"] for run in runs),
+    )
 
 
 def pytest_collection_finish():

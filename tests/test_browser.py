@@ -284,7 +284,7 @@ def test_a_slider_that_rests_is_trained_and_a_move_begins_anew(studio):
     cell, image = studio.explorer("imperfect_recovery")
     SCREENS.mkdir(parents=True, exist_ok=True)
     at_rest(studio, "imperfect_recovery")
-    assert state(studio, "imperfect_recovery") == "trained, 300 steps"
+    assert state(studio, "imperfect_recovery") == "trained, 200 steps"
     drag(studio.page, cell, 0.3)
     cell.screenshot(path=SCREENS / "training_0_untrained.png")
     wait_for(studio, "imperfect_recovery", "step ")

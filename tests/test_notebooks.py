@@ -39,8 +39,10 @@ def test_all_notebooks_run(executed):
 @pytest.mark.notebook
 def test_every_kernel_fits_into_a_small_machine(executed):
     """Binder gives 2 GB."""
-    (most,) = re.findall(r"largest kernel: (\d+) MiB", executed.stdout)
-    assert 200 < int(most) < 1.9 * 1024
+    most = [int(one) for one in re.findall(r"largest kernel: (\d+) MiB", executed.stdout)]
+    assert len(most) == len(BOOKS)
+    assert min(most) > 200
+    assert max(most) < 1.9 * 1024
 
 
 @pytest.mark.notebook

@@ -123,6 +123,25 @@ def test_a_build_folder_that_cannot_be_written_is_one_sentence(kind, project, mo
     assert "build cannot be written" in printed.err
 
 
+def test_a_notebook_that_another_run_finishes_meanwhile_is_in_the_record(project, monkeypatch):
+    """Both runs write one file: the later one must not write what it read before."""
+    assert call(monkeypatch, "03_power") == 0
+    read, meanwhile = claims.read, []
+
+    def slowly(book):
+        found = read(book)
+        if not meanwhile:
+            meanwhile.append(book)
+            other = Path("00_start_here.ipynb")
+            executed(project / "notebooks" / other, project / "build" / other)
+        return found
+
+    monkeypatch.setattr(claims, "read", slowly)
+    assert call(monkeypatch, "03_power") == 0
+    rows = json.loads((project / "build" / "claims.json").read_text())
+    assert [row["key"] for row in rows] == ["00_start_here", "03_power"]
+
+
 def test_what_another_version_left_is_left_out(project, monkeypatch, capsys):
     assert call(monkeypatch) == 0
     old = project / "build" / "03_power.ipynb"

@@ -78,16 +78,19 @@ def _attempt(act: Callable[..., object], *arguments, **options) -> str:
 def record(build: Path, workshop: Path) -> list[claims.Claim]:
     """Collects the claims of all executed notebooks into claims.json."""
     books = [build / source.name for source in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-    rows = []
-    for book in filter(Path.exists, books):
-        try:
-            rows += claims.read(book)
-        except ValueError as error:  # of an earlier run, by another version
-            print(f"left out: {error}", file=sys.stderr)
-    text = json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False)
-    (workshop / "claims.json").write_text(text + "\n", encoding="utf-8")
-    (workshop / "claims.json").replace(build / "claims.json")
-    return rows
+    age = lambda: {book: book.stat().st_mtime_ns for book in books if book.exists()}
+    while True:
+        rows, known = [], age()
+        for book in known:
+            try:
+                rows += claims.read(book)
+            except ValueError as error:  # of an earlier run, by another version
+                print(f"left out: {error}", file=sys.stderr)
+        text = json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False)
+        (workshop / "claims.json").write_text(text + "\n", encoding="utf-8")
+        (workshop / "claims.json").replace(build / "claims.json")
+        if age() == known:  # else another run has finished a notebook meanwhile
+            return rows
 
 
 def chosen(names: list[str]) -> list[Path]:
